@@ -1,0 +1,152 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+
+func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func plugin(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(
+        name: name, dependencies: ["ClusterModel", "ConfigurationTree", "PluginInterfaces", logging] + dependencies,
+        path: "Plugins/\(name)/\(name)", swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "matriarch",
+    products: [
+        .executable(name: "matriarch", targets: ["matriarch"]),
+        .executable(name: "matriarch-guard", targets: ["matriarch-guard"]),
+        .library(name: "ClusterModel", targets: ["ClusterModel"]),
+        .library(name: "HighAvailability", targets: ["HighAvailability"]),
+        .library(name: "PluginInterfaces", targets: ["PluginInterfaces", "ConfigurationTree", "ClusterModel"]),
+        .library(name: "MatriarchMain", targets: ["MatriarchMain"]),
+        .library(name: "BuiltInPlugins", targets: ["BuiltInPlugins"]),
+    ],
+    traits: [
+        .trait(name: "ZooKeeper", description: "The ZooKeeper store; needs libzookeeper_mt."),
+        .default(enabledTraits: ["ZooKeeper"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.14.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0", traits: []),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+    ],
+    targets: [
+        // C: system libraries and the few Linux calls that Swift cannot spell.
+        .systemLibrary(
+            name: "CLibPQ", path: "Sources/CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(
+            name: "CLibYAML", path: "Sources/CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .target(name: "CLeaseGuard", path: "Sources/CLeaseGuard"),
+
+        // The core, from what a cluster is to what a person sees.
+        core("ClusterModel"),
+        core("HighAvailability", ["ClusterModel"]),
+        core("ConfigurationTree"),
+        core("PluginInterfaces", ["ClusterModel", "ConfigurationTree", logging]),
+        core("Configuration", ["ClusterModel", "ConfigurationTree", "PluginInterfaces", "CLibYAML", logging]),
+        core("ClusterStore", ["ClusterModel", "PluginInterfaces"]),
+        core("ChildProcesses", ["ClusterModel", "PluginInterfaces", subprocess, logging]),
+        core(
+            "PostgresControl",
+            ["ClusterModel", "PluginInterfaces", "Configuration", "ChildProcesses", "LeaseGuard", "CLibPQ", logging]),
+        core("PeerClient", ["ClusterModel", httpClient, nioCore, nioSSL, logging]),
+        core("LeaseGuard", ["ClusterModel", "CLeaseGuard", logging]),
+        .executableTarget(name: "matriarch-guard", dependencies: ["CLeaseGuard"], path: "Sources/matriarch-guard"),
+        core(
+            "AgentRuntime",
+            [
+                "ClusterModel", "HighAvailability", "PluginInterfaces", "Configuration", "ClusterStore",
+                "PostgresControl", "ChildProcesses", "PeerClient", "LeaseGuard", logging, serviceLifecycle,
+            ]),
+        core(
+            "RESTServer",
+            ["ClusterModel", "HighAvailability", hummingbird, hummingbirdTLS, nioCore, nioSSL, logging, serviceLifecycle]),
+        core(
+            "OperatorCLI",
+            [
+                "ClusterModel", "HighAvailability", "Configuration", "ClusterStore", "PluginInterfaces", "PeerClient",
+                argumentParser, logging,
+            ]),
+        core(
+            "MatriarchMain",
+            [
+                "ClusterModel", "HighAvailability", "PluginInterfaces", "Configuration", "ClusterStore",
+                "PostgresControl", "PeerClient", "LeaseGuard", "AgentRuntime", "RESTServer", "OperatorCLI",
+                argumentParser, logging, serviceLifecycle,
+            ]),
+        .executableTarget(
+            name: "matriarch", dependencies: ["MatriarchMain", "BuiltInPlugins"], swiftSettings: strict),
+
+        // Plugins: nothing above knows them, the executable aside.
+        .systemLibrary(
+            name: "CZooKeeper", path: "Plugins/ZooKeeperStore/CZooKeeper",
+            providers: [.apt(["libzookeeper-mt-dev"])]),
+        .systemLibrary(
+            name: "CSQLite", path: "Plugins/EmbeddedStore/CSQLite", pkgConfig: "sqlite3",
+            providers: [.apt(["libsqlite3-dev"])]),
+        plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
+        plugin("EmbeddedStore", ["CSQLite"]),
+        plugin("InitDBBootstrap", []),
+        plugin("BaseBackupReplica", []),
+        plugin("ScriptHooks", []),
+        .target(
+            name: "BuiltInPlugins",
+            dependencies: [
+                "PluginInterfaces", "ZooKeeperStore", "EmbeddedStore", "InitDBBootstrap", "BaseBackupReplica",
+                "ScriptHooks",
+            ],
+            path: "Plugins/BuiltIn", swiftSettings: strict),
+
+        // Tests, one folder per target.
+        tests("ClusterModelTests", ["ClusterModel"]),
+        tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel"]),
+        tests("ConfigurationTests", ["Configuration", "ConfigurationTree", "ClusterModel", "PluginInterfaces"]),
+        tests("ClusterStoreTests", ["ClusterStore", "ClusterModel", "PluginInterfaces"]),
+        tests("ChildProcessesTests", ["ChildProcesses"]),
+        tests("LeaseGuardTests", ["LeaseGuard", "ClusterModel", logging]),
+        tests(
+            "PostgresControlTests",
+            ["PostgresControl", "Configuration", "ClusterModel", "PluginInterfaces", "LeaseGuard", logging]),
+        tests("PeerClientTests", ["PeerClient", "ClusterModel", logging]),
+        tests("RESTServerTests", ["RESTServer", "ClusterModel", "HighAvailability", hummingbirdTesting, logging]),
+        tests("OperatorCLITests", ["OperatorCLI", "ClusterModel"]),
+        tests(
+            "StoreTests",
+            ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
+        tests(
+            "PluginTests",
+            [
+                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
+                "ScriptHooks", logging,
+            ]),
+        tests("SystemTests", ["ClusterModel", "PeerClient", logging]),
+    ],
+    swiftLanguageModes: [.v6]
+)
