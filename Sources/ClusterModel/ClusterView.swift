@@ -1,0 +1,79 @@
+/// Everything the store says of one cluster, as one consistent cut.
+public struct ClusterView: Hashable, Sendable {
+    /// The holder's entry.
+    public struct Leader: Hashable, Sendable {
+        public var name: String
+        public var session: SessionID?
+        public var version: EntryVersion
+        /// The store's number of this holding; with the era the fence of the term.
+        public var fence: Fence
+
+        public init(name: String, session: SessionID?, version: EntryVersion, fence: Fence) {
+            self.name = name
+            self.session = session
+            self.version = version
+            self.fence = fence
+        }
+    }
+
+    /// What `initialize` says.
+    public enum Initialize: Hashable, Sendable {
+        case absent
+        /// A bootstrap runs, or died.
+        case inProgress(EntryVersion)
+        case identifier(String, EntryVersion)
+        case invalid(EntryVersion)
+    }
+
+    public var revision: StoreRevision
+    /// Just before the read was sent.
+    public var requestedAt: Instant
+    public var initialize: Initialize
+    public var leader: Leader?
+    public var members: [Member]
+    public var memberVersions: [String: EntryVersion]
+    /// The dynamic configuration; nil when absent or unreadable (then the last good one stays in force).
+    public var configuration: JSONObject?
+    public var configurationVersion: EntryVersion?
+    public var failover: FailoverRequest?
+    public var failoverVersion: EntryVersion?
+    public var status: ClusterStatus?
+    public var statusVersion: EntryVersion?
+    public var sync: SyncState
+    public var syncVersion: EntryVersion?
+    public var history: TimelineHistory?
+    public var historyVersion: EntryVersion?
+    public var failsafe: [String: String]?
+    public var failsafeVersion: EntryVersion?
+    /// What could not be read, for the log: once per change, not once per read.
+    public var problems: [String]
+
+    public init(revision: StoreRevision, requestedAt: Instant) {
+        self.revision = revision
+        self.requestedAt = requestedAt
+        self.initialize = .absent
+        self.members = []
+        self.memberVersions = [:]
+        self.sync = SyncState()
+        self.problems = []
+    }
+
+    public func member(_ name: String) -> Member? { members.first { $0.name == name } }
+
+    /// The leader's own member value, if it is there.
+    public var leaderMember: Member? { leader.flatMap { member($0.name) } }
+
+    public var systemIdentifier: String? {
+        if case .identifier(let text, _) = initialize { return text }
+        return nil
+    }
+
+    public var isPaused: Bool {
+        switch configuration?["pause"] {
+        case .bool(let value)?: value
+        case .string(let text)?: ["true", "on", "yes", "1"].contains(text.lowercased())
+        case .integer(let value)?: value != 0
+        default: false
+        }
+    }
+}
