@@ -87,7 +87,10 @@ let package = Package(
             ]),
         core(
             "RESTServer",
-            ["ClusterModel", "HighAvailability", hummingbird, hummingbirdTLS, nioCore, nioSSL, logging, serviceLifecycle]),
+            [
+                "ClusterModel", "HighAvailability", hummingbird, hummingbirdTLS, nioCore, nioSSL, logging,
+                serviceLifecycle,
+            ]),
         core(
             "OperatorCLI",
             [

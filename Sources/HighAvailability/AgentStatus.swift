@@ -1,0 +1,56 @@
+public import ClusterModel
+
+/// What an agent says of itself: made by the state machine, published by the runtime, served by the REST API without I/O.
+public struct AgentStatus: Sendable {
+    public var name: String
+    public var scope: String
+    public var state: MemberState
+    /// The role as the agent knows it (`sample` may know better).
+    public var role: MemberRole
+    /// The last look at PostgreSQL; nil when it does not answer now.
+    public var sample: PostgresSample?
+    /// The last view of the store and when it was asked for.
+    public var view: ClusterView?
+    public var storeLastSeen: WallTime?
+    /// While now is before this instant the leader entry is provably ours.
+    public var leaderUntil: Instant?
+    /// The term we hold, or held last.
+    public var term: Fence?
+    public var isPaused: Bool
+    public var ttl: Duration
+    public var loopWait: Duration
+    public var maximumLagOnFailover: UInt64
+    public var tags: Tags
+    public var systemIdentifier: String?
+    public var pendingRestart: JSONObject?
+    public var scheduledRestart: JSONObject?
+    public var fenceState: FenceState
+    /// No process of our PostgreSQL can acknowledge a write any more.
+    public var isSilent: Bool
+    /// The long job that runs, in words (`cloning from pg1`), with its progress.
+    public var job: String?
+    public var progress: JSONObject?
+    /// The next time the state machine wants to be woken; liveness is judged by it.
+    public var nextRunBy: Instant
+    /// Oldest first, bounded.
+    public var decisions: [Decision]
+    /// Whether the leader's checkpoint after its promotion is still to be done.
+    public var checkpointAfterPromotePending: Bool
+
+    public init(name: String, scope: String) {
+        self.name = name
+        self.scope = scope
+        self.state = .unknown
+        self.role = .uninitialized
+        self.isPaused = false
+        self.ttl = .seconds(30)
+        self.loopWait = .seconds(10)
+        self.maximumLagOnFailover = 1_048_576
+        self.tags = Tags()
+        self.fenceState = .unfenced
+        self.isSilent = false
+        self.nextRunBy = .distantPast
+        self.decisions = []
+        self.checkpointAfterPromotePending = false
+    }
+}
