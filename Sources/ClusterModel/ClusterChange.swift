@@ -15,6 +15,7 @@ public enum ClusterWrite: Hashable, Sendable {
     case putStatus(ClusterStatus)
     case putSync(SyncState)
     case putHistory(TimelineHistory)
+    case putPromotions(PromotionRecords)
 }
 
 /// A condition under which a change is made.

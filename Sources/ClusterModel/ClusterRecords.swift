@@ -144,19 +144,14 @@ public struct TimelineHistory: Hashable, Sendable {
         public var timestamp: String?
         /// Who led the timeline that followed.
         public var newLeader: String?
-        /// Ours: the term in which the following timeline was made, to tell twins apart.
-        public var fence: Fence?
-
         public init(
-            timeline: Timeline, switchLSN: LSN, reason: String, timestamp: String? = nil, newLeader: String? = nil,
-            fence: Fence? = nil
+            timeline: Timeline, switchLSN: LSN, reason: String, timestamp: String? = nil, newLeader: String? = nil
         ) {
             self.timeline = timeline
             self.switchLSN = switchLSN
             self.reason = reason
             self.timestamp = timestamp
             self.newLeader = newLeader
-            self.fence = fence
         }
     }
 
@@ -180,7 +175,6 @@ public struct TimelineHistory: Hashable, Sendable {
                     values.append(.string(timestamp))
                     if let leader = row.newLeader {
                         values.append(.string(leader))
-                        if let fence = row.fence { values.append(.string(fence.description)) }
                     }
                 }
                 return .array(values)
@@ -205,9 +199,59 @@ public struct TimelineHistory: Hashable, Sendable {
                     timeline: Timeline(UInt32(timeline)), switchLSN: LSN(UInt64(lsn)),
                     reason: values.count > 2 ? values[2].string ?? "" : "",
                     timestamp: values.count > 3 ? values[3].string : nil,
-                    newLeader: values.count > 4 ? values[4].string : nil,
-                    fence: values.count > 5 ? values[5].string.flatMap { Fence($0) } : nil))
+                    newLeader: values.count > 4 ? values[4].string : nil))
         }
         return (history, problem)
+    }
+}
+
+/// Who was about to make which timeline, in which term: `promotions`, a key of ours that others ignore.
+///
+/// Written before a promotion begins, so that a timeline made twice (a promotion that failed half way, and a second one
+/// elsewhere under the same number) can be told apart even when both ended at the same position.
+public struct PromotionRecords: Hashable, Sendable {
+    public struct Record: Hashable, Sendable {
+        public var leader: String
+        public var fence: Fence
+
+        public init(leader: String, fence: Fence) {
+            self.leader = leader
+            self.fence = fence
+        }
+    }
+
+    /// By the number of the timeline made.
+    public var records: [Timeline: Record]
+
+    public init(records: [Timeline: Record] = [:]) {
+        self.records = records
+    }
+
+    /// The newest records that are kept.
+    public static let limit = 64
+
+    public func storedValue() -> JSONValue {
+        .object(
+            JSONObject(
+                records.sorted { $0.key < $1.key }.suffix(Self.limit).map { timeline, record in
+                    (
+                        timeline.description,
+                        .object(["leader": .string(record.leader), "fence": .string(record.fence.description)])
+                    )
+                }))
+    }
+
+    public static func read(_ value: [UInt8]) -> (records: PromotionRecords, problem: String?) {
+        guard let object = (try? JSONValue.parse(value))?.object else {
+            return (PromotionRecords(), value.isEmpty ? nil : "promotions: no JSON object")
+        }
+        var result = PromotionRecords()
+        for (key, value) in object.members {
+            guard let number = UInt32(key), let leader = value["leader"]?.string,
+                let fence = value["fence"]?.string.flatMap({ Fence($0) })
+            else { continue }
+            result.records[Timeline(number)] = Record(leader: leader, fence: fence)
+        }
+        return (result, nil)
     }
 }

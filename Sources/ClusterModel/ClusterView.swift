@@ -43,6 +43,8 @@ public struct ClusterView: Hashable, Sendable {
     public var syncVersion: EntryVersion?
     public var history: TimelineHistory?
     public var historyVersion: EntryVersion?
+    public var promotions: PromotionRecords
+    public var promotionsVersion: EntryVersion?
     public var failsafe: [String: String]?
     public var failsafeVersion: EntryVersion?
     /// What could not be read, for the log: once per change, not once per read.
@@ -55,6 +57,7 @@ public struct ClusterView: Hashable, Sendable {
         self.members = []
         self.memberVersions = [:]
         self.sync = SyncState()
+        self.promotions = PromotionRecords()
         self.problems = []
     }
 

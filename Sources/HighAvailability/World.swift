@@ -1,0 +1,342 @@
+public import ClusterModel
+
+/// One holding of the leader entry by this member.
+public struct Term: Hashable, Sendable {
+    public var fence: Fence
+    public var deadlines: LeaseDeadlines
+    /// When the term began for us: entry ours and a first renewal proven.
+    public var since: Instant
+    /// The deadlines stand still: a stop is under way.
+    public var isFrozen: Bool
+
+    public init(fence: Fence, deadlines: LeaseDeadlines, since: Instant, isFrozen: Bool = false) {
+        self.fence = fence
+        self.deadlines = deadlines
+        self.since = since
+        self.isFrozen = isFrozen
+    }
+}
+
+/// How we stand to the leader entry.
+public enum LeasePhase: Hashable, Sendable {
+    case none
+    case acquiring(EffectID)
+    /// The acquire's outcome is unknown: a resolving read decides.
+    case unresolved
+    /// The entry is ours; no renewal has been proven yet.
+    case proving(Fence, since: Instant)
+    case held(Term)
+    /// The term is over: PostgreSQL is being silenced, then the entry is released.
+    case ending(Term, reason: String)
+    case releasing(Fence)
+}
+
+/// The session with the store.
+public enum SessionPhase: Hashable, Sendable {
+    case none(retryAt: Instant)
+    case opening(since: Instant)
+    case open(SessionFacts)
+}
+
+/// What runs on our data directory, as far as it is known.
+public enum ServerPhase: Hashable, Sendable {
+    case unknown
+    case down(DataDirectoryFacts)
+    case up(isAdopted: Bool, since: Instant)
+}
+
+/// The long job that runs.
+public struct RunningJob: Hashable, Sendable {
+    public var id: EffectID
+    public var job: Job
+    public var since: Instant
+    public var progress: JSONObject?
+    public var isCancelling = false
+}
+
+/// The steps between holding the lease and being promoted.
+public enum PromotionPhase: Hashable, Sendable {
+    case none
+    case hook(Fence)
+    /// Marker on disk, intent in the store, guard armed: all three before the signal.
+    case preparing(Fence, Timeline, marker: EffectID?, intent: EffectID?)
+    case promoting(Fence, Timeline)
+}
+
+/// A race for the free leader entry, or the suspicion that it will be free soon.
+public struct Race: Hashable, Sendable {
+    /// When the holder was first suspected or the entry first seen free.
+    public var since: Instant
+    /// When the entry was first seen free; nil: only suspected.
+    public var freeSince: Instant?
+    /// When the peers were last asked.
+    public var askedAt: Instant
+    /// Why the holder is suspected.
+    public var cause: String
+    public var yieldingSince: Instant?
+}
+
+/// A planned change of leader, on the side of the leader that gives way.
+public struct Handover: Hashable, Sendable {
+    public enum Phase: Hashable, Sendable {
+        /// Candidates are asked.
+        case choosing(since: Instant)
+        /// A checkpoint before the stop keeps the stop short.
+        case checkpointing(EffectID, since: Instant)
+        case stopping(since: Instant)
+        /// Silent; the candidate is to have the shutdown checkpoint.
+        case confirming(final: LSN, since: Instant, askedAt: Instant)
+        case releasing
+    }
+
+    public var phase: Phase
+    public var candidate: String?
+    /// Every candidate that passed the check; the first to confirm will do when none was named.
+    public var candidates: [String]
+    /// Whether the agent leaves afterwards.
+    public var isLeaving: Bool
+    public var request: FailoverRequest?
+}
+
+/// An operator's request that waits for its end.
+public struct PendingRequest: Hashable, Sendable {
+    public var id: RequestID
+    public var request: OperatorRequest
+    public var deadline: Instant
+    /// The leader when it was asked.
+    public var leader: String?
+    /// The commit of the request itself, while it runs.
+    public var commit: EffectID?
+    public var isWritten = false
+    /// The job that answers it.
+    public var job: EffectID?
+    public var document: JSONValue?
+}
+
+/// Who led last, as seen from here.
+public struct LastHolder: Hashable, Sendable {
+    public var name: String
+    public var fence: Fence
+    /// Its guard, as it last advertised; nil for other agents than ours.
+    public var fenceState: FenceState?
+    /// The cluster was paused when it was last seen to lead: what it does now is unfenced.
+    public var wasPaused: Bool
+}
+
+/// Everything the machine knows. Rules are functions of it.
+public struct World: Sendable {
+    public var identity: MemberIdentity
+    public var settings: MachineSettings
+    public var now: Instant
+    public var wall: WallTime
+    public var random: UInt64 = 0
+
+    // The store.
+    public var session: SessionPhase = .none(retryAt: .distantPast)
+    public var hasSavedSession = false
+    public var view: ClusterView?
+    public var lastLockedView: ClusterView?
+    public var lastHolder: LastHolder?
+    public var storeLastSeen: WallTime?
+    public var storeLastSeenAt: Instant = .distantPast
+    /// Why the store does not answer; nil: it does.
+    public var storeTrouble: String?
+    public var readInFlight: EffectID?
+    public var readWanted = true
+    public var nextReadAt: Instant = .distantPast
+    public var cachedConfiguration: JSONObject?
+
+    // The lease.
+    public var lease: LeasePhase = .none
+    public var renewInFlight: EffectID?
+    public var nextRenewAt: Instant = .distantPast
+    /// The newest proof while the term has not begun.
+    public var earlyProof: LeaseDeadlines?
+    public var endedTerms: Set<Fence> = []
+    public var sitOutUntil: Instant = .distantPast
+
+    // The guard.
+    public var isGuardReady = false
+    public var isAdopting = false
+    public var armedTerm: Fence?
+    public var isSilent = false
+    public var posture: GuardPosture?
+
+    // PostgreSQL.
+    public var server: ServerPhase = .unknown
+    /// Whether this server may acknowledge writes, as far as we let it.
+    public var mayAcknowledge = false
+    public var sample: PostgresSample?
+    public var sampleInFlight = false
+    public var nextSampleAt: Instant = .distantPast
+    public var failedSamples = 0
+    public var lastExit: String?
+    public var marker: PromotionMarker?
+    /// What the running standby was told to follow; nil when not known.
+    public var upstream: UpstreamTarget??
+    public var job: RunningJob?
+    public var jobFailures = 0
+    public var lastJobFailure: String?
+    public var nextJobAt: Instant = .distantPast
+    public var publishedRole: MemberRole = .uninitialized
+    public var stateAfterFailure: MemberState?
+    public var crashedSince: Instant?
+    public var checkpointPending = false
+    public var checkpointInFlight: EffectID?
+    public var historyInFlight: EffectID?
+    public var localHistory: TimelineHistory?
+    public var needsClone: String?
+    public var bootstrapVersion: EntryVersion?
+    public var bootstrapped: ControlData?
+    public var callbackRole: MemberRole?
+
+    // Moves.
+    public var promotion: PromotionPhase = .none
+    public var race: Race?
+    public var handover: Handover?
+    public var pending: [PendingRequest] = []
+    public var scheduledRestart: RestartRequest?
+    public var scheduledRestartStart: String?
+    public var isStopping = false
+    public var isLeaving = false
+    public var hasProbedDuplicate = false
+    public var isProbingDuplicate = false
+    public var isDuplicate = false
+    public var wasPaused = false
+    /// A holder was paused when it lost its entry: nobody races until it is known not to be writable.
+    public var unfencedHolder: String?
+
+    // Peers.
+    public var peers: [String: PeerStatus] = [:]
+    public var silentPeers: [String: String] = [:]
+    public var watched: [PeerAddress] = []
+
+    // Publication.
+    public var publishedMember: Member?
+    public var publishInFlight: EffectID?
+    public var nextPublishAt: Instant = .distantPast
+    public var statusInFlight: EffectID?
+    public var nextStatusAt: Instant = .distantPast
+    public var commits: [EffectID: String] = [:]
+    public var nextUpkeepAt: Instant = .distantPast
+
+    public init(identity: MemberIdentity, settings: MachineSettings, at moment: Moment) {
+        self.identity = identity
+        self.settings = settings
+        self.now = moment.now
+        self.wall = moment.wall
+    }
+}
+
+extension World {
+    public var me: String { identity.name }
+
+    public var sessionFacts: SessionFacts? {
+        if case .open(let facts) = session { return facts }
+        return nil
+    }
+
+    /// The term that we hold and may act in.
+    public var term: Term? {
+        if case .held(let term) = lease { return term }
+        return nil
+    }
+
+    /// Whether the view's leader entry is ours: name and session.
+    public var isLeaderEntryOurs: Bool {
+        guard let leader = view?.leader, let facts = sessionFacts else { return false }
+        return leader.name == me && leader.session == facts.id
+    }
+
+    public var isPaused: Bool {
+        if let view, view.configuration != nil { return view.isPaused }
+        guard let cachedConfiguration else { return false }
+        var view = ClusterView(revision: StoreRevision(number: 0), requestedAt: now)
+        view.configuration = cachedConfiguration
+        return view.isPaused
+    }
+
+    public var isServerUp: Bool {
+        if case .up = server { return true }
+        return false
+    }
+
+    public var dataDirectory: DataDirectoryFacts? {
+        if case .down(let facts) = server { return facts }
+        return nil
+    }
+
+    /// What pg_control says while nothing runs.
+    public var control: ControlData? {
+        if case .down(.initialized(let control)) = server { return control }
+        return nil
+    }
+
+    public var isRunningStandby: Bool { isServerUp && sample?.isInRecovery == true && !mayAcknowledge }
+    public var isRunningPrimary: Bool { isServerUp && sample?.isInRecovery == false }
+
+    public var systemIdentifier: String? { sample?.systemIdentifier ?? control?.systemIdentifier }
+
+    /// The other members, of the view with a leader too: a dead leader's entry vanishes together with its lease.
+    public var otherMembers: [Member] {
+        var result = view?.members.filter { $0.name != me } ?? []
+        for member in lastLockedView?.members ?? [] where member.name != me {
+            if !result.contains(where: { $0.name == member.name }) { result.append(member) }
+        }
+        return result
+    }
+
+    public var peerAddresses: [PeerAddress] {
+        otherMembers.compactMap { member in member.apiURL.map { PeerAddress(name: member.name, apiURL: $0) } }
+            .sorted { $0.name < $1.name }
+    }
+
+    /// The leader's PostgreSQL as somebody to stream from; nil while it is not known.
+    public var leaderTarget: UpstreamTarget? {
+        guard let leader = view?.leader, leader.name != me else { return nil }
+        let member = view?.member(leader.name) ?? lastLockedView?.member(leader.name)
+        guard let url = member?.connURL else { return nil }
+        return UpstreamTarget(name: leader.name, connURL: url, fence: leader.fence)
+    }
+
+    /// Whom this member should stream from: the member its tags name, else the leader.
+    public var wantedUpstream: UpstreamTarget? {
+        if settings.tags.isNoStream { return nil }
+        if let name = settings.tags.replicateFrom, name != me, let member = view?.member(name),
+            let url = member.connURL, member.state == .running
+        {
+            return UpstreamTarget(name: name, connURL: url, fence: view?.leader?.fence)
+        }
+        return leaderTarget
+    }
+
+    /// Our position, to be compared with others'.
+    public var position: LSN? { isServerUp ? sample?.position : nil }
+
+    /// The leader's timeline as it says itself, from its peer connection or its member entry.
+    public var leaderTimeline: Timeline? {
+        guard let leader = view?.leader else { return nil }
+        if let peer = peers[leader.name], peer.role == .primary, let timeline = peer.timeline { return timeline }
+        if let member = view?.member(leader.name), member.role == .primary { return member.timeline }
+        return nil
+    }
+
+    /// Whether the holder before had a guard that silenced it before its lease could pass.
+    public var wasHolderGuarded: Bool {
+        guard let lastHolder else { return false }
+        return lastHolder.fenceState == .guarded && !lastHolder.wasPaused
+    }
+
+    /// Where a timeline ended according to the cluster's history.
+    public func end(of timeline: Timeline) -> LSN? {
+        view?.history?.rows.last { $0.timeline == timeline }?.switchLSN
+    }
+
+    /// Whether our marker names a timeline that another term made too: data that looks right and is not.
+    public func isTwin(on timeline: Timeline) -> Bool {
+        guard let marker, marker.timeline <= timeline, let record = view?.promotions.records[marker.timeline] else {
+            return false
+        }
+        return record.fence != marker.fence
+    }
+}
