@@ -107,7 +107,8 @@ public struct PendingRequest: Hashable, Sendable {
     public var leader: String?
     /// The commit of the request itself, while it runs.
     public var commit: EffectID?
-    public var isWritten = false
+    /// When the request was known to be in the store.
+    public var writtenAt: Instant?
     /// The job that answers it.
     public var job: EffectID?
     public var document: JSONValue?
@@ -171,6 +172,8 @@ public struct World: Sendable {
     public var nextSampleAt: Instant = .distantPast
     public var failedSamples = 0
     public var lastExit: String?
+    public var lastStopMode: StopMode?
+    public var lastStopAt: Instant = .distantPast
     public var marker: PromotionMarker?
     /// What the running standby was told to follow; nil when not known.
     public var upstream: UpstreamTarget??
@@ -185,8 +188,13 @@ public struct World: Sendable {
     public var checkpointInFlight: EffectID?
     public var historyInFlight: EffectID?
     public var localHistory: TimelineHistory?
+    /// The data has to be copied anew, and why.
     public var needsClone: String?
+    /// The running server is to be stopped for it.
+    public var stopForClone = false
     public var bootstrapVersion: EntryVersion?
+    /// We created `initialize`; its version is taken from the next view.
+    public var isAwaitingBootstrapVersion = false
     public var bootstrapped: ControlData?
     public var callbackRole: MemberRole?
 

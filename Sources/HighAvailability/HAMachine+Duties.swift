@@ -1,0 +1,327 @@
+import ClusterModel
+
+extension HAMachine {
+    /// Reads the store when something changed, and now and then when nothing seems to.
+    mutating func keepReading() {
+        guard world.sessionFacts != nil, !world.isLeaving, world.readInFlight == nil else { return }
+        let due = world.storeLastSeenAt + readInterval
+        if world.readWanted || world.now >= due {
+            if world.now < world.nextReadAt {
+                wake(at: world.nextReadAt)
+                return
+            }
+            let id = newID()
+            world.readInFlight = id
+            world.readWanted = false
+            emit(.read(id, resolving: false))
+        } else {
+            wake(at: due)
+        }
+    }
+
+    /// Watches tell of changes; this is how long their silence is believed. Members of other agents write what no watch
+    /// of ours tells, and a cluster in motion is worth a second look.
+    private var readInterval: Duration {
+        guard let view = world.view else { return .milliseconds(500) }
+        let isQuiet =
+            view.leader != nil && world.isServerUp && world.pending.isEmpty && world.job == nil && world.handover == nil
+            && !isLagging
+        if !isQuiet { return min(.seconds(1), world.settings.loopWait) }
+        if view.members.contains(where: { !$0.isMatriarch }) { return world.settings.loopWait }
+        return .seconds(60)
+    }
+
+    /// A follower that does not stream, or streams on another timeline than the leader's.
+    private var isLagging: Bool {
+        guard world.term == nil, let sample = world.sample, let leader = world.view?.leader, leader.name != world.me
+        else {
+            return false
+        }
+        return sample.receiver?.status != "streaming"
+    }
+
+    /// Looks at PostgreSQL: each loop_wait, and more often while its state is in question.
+    mutating func keepSampling() {
+        guard world.isServerUp, !world.sampleInFlight, !world.isLeaving else { return }
+        var due = world.nextSampleAt
+        if world.race != nil { due = min(due, world.now + .milliseconds(300)) }
+        if isLagging || world.sample == nil { due = min(due, world.now + .seconds(1)) }
+        if world.now >= due {
+            world.sampleInFlight = true
+            world.nextSampleAt = world.now + world.settings.loopWait
+            emit(.sample)
+        } else {
+            world.nextSampleAt = due
+            wake(at: due)
+        }
+        switch world.lease {
+        case .none where world.race != nil:
+            // A race has steps that only time takes.
+            wake(at: world.now + .milliseconds(50))
+        default: break
+        }
+    }
+
+    /// One connection to each peer, as the view names them.
+    mutating func keepPeers() {
+        guard world.view != nil else { return }
+        let wanted = world.peerAddresses
+        if wanted != world.watched {
+            world.watched = wanted
+            emit(.watchPeers(wanted))
+            let names = Set(wanted.map(\.name))
+            world.peers = world.peers.filter { names.contains($0.key) }
+            world.silentPeers = world.silentPeers.filter { names.contains($0.key) }
+        }
+        if world.handover != nil { wake(at: world.now + .milliseconds(20)) }
+        if world.now < world.nextJobAt { wake(at: world.nextJobAt) }
+        if world.now < world.sitOutUntil { wake(at: world.sitOutUntil) }
+        if case .held = world.lease, world.sample?.isInRecovery == true { wake(at: world.now + .milliseconds(50)) }
+        if let request = world.view?.failover, let at = request.scheduledAt, at > world.wall {
+            wake(at: world.now + (at - world.wall))
+        }
+        if let at = world.scheduledRestart?.scheduledAt, at > world.wall { wake(at: world.now + (at - world.wall)) }
+    }
+
+    // MARK: - Our entry
+
+    /// What this member says of itself.
+    func describedMember() -> Member {
+        var member = Member(name: world.me)
+        member.connURL = world.identity.connURL
+        member.apiURL = world.identity.apiURL
+        member.proxyURL = world.identity.proxyURL
+        member.version = advertisedVersion
+        member.tags = world.settings.tags
+        member.isPaused = world.isPaused
+        member.fenceState = fenceState
+        member.state = memberState
+        member.role = memberRole
+        if let sample = world.sample, world.isServerUp {
+            member.timeline = sample.timeline
+            if sample.isInRecovery {
+                member.receiveLSN = sample.receiveLSN
+                member.replayLSN = sample.replayLSN
+                member.replicationState = sample.replicationState
+            }
+            member.xlogLocation = sample.position
+            if let reasons = sample.pendingRestart {
+                member.pendingRestart = true
+                member.pendingRestartReason = reasons
+            }
+        }
+        if world.checkpointPending, world.isRunningPrimary { member.checkpointAfterPromote = false }
+        if let scheduled = world.scheduledRestart, let at = scheduled.scheduledAt {
+            var object: JSONObject = ["schedule": .string(at.iso8601())]
+            if let start = world.scheduledRestartStart { object["postmaster_start_time"] = .string(start) }
+            if let role = scheduled.role { object["role"] = .string(role.rawValue) }
+            if let version = scheduled.postgresVersion { object["postgres_version"] = .string(version) }
+            if scheduled.onlyPending { object["restart_pending"] = true }
+            if let timeout = scheduled.timeout { object["timeout"] = .integer(timeout.milliseconds / 1000) }
+            member.scheduledRestart = object
+        }
+        return member
+    }
+
+    private var fenceState: FenceState {
+        guard world.isGuardReady else { return .unfenced }
+        if world.posture == .paused { return .unfenced }
+        if world.isAdopting { return .adopted }
+        return .guarded
+    }
+
+    private var memberState: MemberState {
+        if let job = world.job {
+            switch job.job {
+            case .bootstrap: return .initializing
+            case .clone, .rewind: return .creatingReplica
+            case .start: return world.isServerUp && world.sample != nil ? .running : .starting
+            case .stop: return .stopping
+            case .restart: return .restarting
+            case .prePromote, .promote, .follow: break
+            }
+        }
+        switch world.server {
+        case .unknown: return .unknown
+        case .up: return world.sample == nil ? .starting : .running
+        case .down(let data):
+            if let failure = world.stateAfterFailure { return failure }
+            if world.crashedSince != nil { return .crashed }
+            if case .empty = data { return .stopped }
+            return .stopped
+        }
+    }
+
+    private var memberRole: MemberRole {
+        if case .promoting = world.promotion { return .promoted }
+        if world.isServerUp, let sample = world.sample {
+            if !sample.isInRecovery { return world.term != nil || world.isPaused ? .primary : .demoted }
+            return .replica
+        }
+        switch world.server {
+        case .down(.empty): return .uninitialized
+        case .unknown: return .uninitialized
+        default: break
+        }
+        if case .ending = world.lease { return .demoted }
+        if world.term != nil { return world.publishedRole == .primary ? .primary : .replica }
+        return world.publishedRole == .primary || world.publishedRole == .demoted ? .demoted : .replica
+    }
+
+    /// Writes our entry when it changed enough to matter: at once for role and state, once in loop_wait for positions.
+    mutating func keepPublished() {
+        guard let facts = world.sessionFacts, let view = world.view, !world.isLeaving, world.publishInFlight == nil
+        else {
+            return
+        }
+        switch world.lease {
+        case .releasing: return
+        default: break
+        }
+        let existing = view.member(world.me)
+        if let existing, existing.session != facts.id, !facts.isResumed || existing.session != facts.id {
+            if !world.hasProbedDuplicate, existing.apiURL != world.identity.apiURL, let url = existing.apiURL {
+                if !world.isProbingDuplicate {
+                    world.isProbingDuplicate = true
+                    emit(.probeDuplicate(apiURL: url))
+                }
+                return
+            }
+            if world.isDuplicate { return }
+            if world.now < world.nextPublishAt {
+                wake(at: world.nextPublishAt)
+                return
+            }
+            if !isCommitting("remove member"), let version = view.memberVersions[world.me] {
+                world.nextPublishAt = world.now + .milliseconds(500)
+                commit(
+                    ClusterChange(if: [.memberVersion(world.me, version)], [.removeMember(world.me)]), "remove member")
+            }
+            return
+        }
+        world.hasProbedDuplicate = true
+        let member = describedMember()
+        if let published = world.publishedMember {
+            if published.storedValue() == member.storedValue() { return }
+            var quiet = member
+            quiet.xlogLocation = published.xlogLocation
+            quiet.receiveLSN = published.receiveLSN
+            quiet.replayLSN = published.replayLSN
+            let isOnlyPosition = quiet.storedValue() == published.storedValue()
+            let moved = member.position?.bytes(aheadOf: published.position ?? .zero) ?? 0
+            // A standby's own position matters to nobody until it moved by a WAL record's worth.
+            if isOnlyPosition, moved < 1024 { return }
+            if isOnlyPosition, world.now < world.nextPublishAt {
+                wake(at: world.nextPublishAt)
+                return
+            }
+        } else if world.now < world.nextPublishAt {
+            wake(at: world.nextPublishAt)
+            return
+        }
+        world.publishedMember = member
+        world.nextPublishAt = world.now + world.settings.loopWait
+        world.publishInFlight = commit(ClusterChange(if: [], [.putMember(member, exists: existing != nil)]), "member")
+    }
+
+    // MARK: - The leader's records
+
+    mutating func keepRecords() {
+        noteBootstrapVersion()
+        guard world.term != nil, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
+            !sample.isInRecovery, world.isServerUp, world.handover == nil
+        else { return }
+        if world.now < world.nextUpkeepAt {
+            wake(at: world.nextUpkeepAt)
+            return
+        }
+        if let identifier = sample.systemIdentifier, !isCommitting("identifier") {
+            switch view.initialize {
+            case .absent, .invalid, .inProgress:
+                commit(ClusterChange(if: [.leaderIsOurs], [.putInitialize(identifier)]), "identifier")
+            case .identifier: break
+            }
+        }
+        if view.configuration == nil, let configuration = firstConfiguration, !isCommitting("configuration") {
+            commit(
+                ClusterChange(
+                    if: [.leaderIsOurs, .configurationVersion(view.configurationVersion)],
+                    [.putConfiguration(configuration)]), "configuration")
+        }
+        if world.checkpointPending, world.checkpointInFlight == nil {
+            let id = newID()
+            world.checkpointInFlight = id
+            emit(.checkpoint(id))
+        }
+        keepHistory(view, sample)
+        keepStatus(view, sample)
+    }
+
+    private mutating func noteBootstrapVersion() {
+        if world.isAwaitingBootstrapVersion, let view = world.view {
+            if case .inProgress(let version) = view.initialize {
+                world.bootstrapVersion = version
+                world.isAwaitingBootstrapVersion = false
+                wake(at: world.now + .milliseconds(1))
+            }
+        }
+    }
+
+    private mutating func keepHistory(_ view: ClusterView, _ sample: PostgresSample) {
+        let isCurrent = view.history?.currentTimeline == sample.timeline
+        let isComplete = view.history?.rows.last.map { $0.newLeader != nil } ?? (view.history != nil)
+        if isCurrent, isComplete { return }
+        if sample.timeline.number <= 1 {
+            if view.history == nil, !isCommitting("history") {
+                commit(
+                    ClusterChange(if: [.leaderIsOurs, .historyVersion(nil)], [.putHistory(TimelineHistory())]),
+                    "history")
+            }
+            return
+        }
+        guard let local = world.localHistory, local.currentTimeline == sample.timeline else {
+            if world.historyInFlight == nil {
+                let id = newID()
+                world.historyInFlight = id
+                world.localHistory = nil
+                emit(.readHistory(id))
+            }
+            return
+        }
+        guard !isCommitting("history") else { return }
+        var rows = local.rows
+        for index in rows.indices {
+            if let known = view.history?.rows.first(where: {
+                $0.timeline == rows[index].timeline && $0.switchLSN == rows[index].switchLSN
+            }) {
+                rows[index].timestamp = known.timestamp ?? rows[index].timestamp
+                rows[index].newLeader = known.newLeader
+            }
+        }
+        if let last = rows.indices.last, rows[last].newLeader == nil {
+            rows[last].timestamp = rows[last].timestamp ?? world.wall.iso8601()
+            rows[last].newLeader = world.me
+        }
+        let limit = world.settings.maxTimelinesHistory
+        if limit > 0 { rows = Array(rows.suffix(limit)) }
+        commit(
+            ClusterChange(
+                if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(TimelineHistory(rows: rows))]),
+            "history")
+    }
+
+    /// The last position, once in loop_wait when it moved.
+    private mutating func keepStatus(_ view: ClusterView, _ sample: PostgresSample) {
+        guard let position = sample.writeLSN, world.statusInFlight == nil else { return }
+        if view.status?.optime == position { return }
+        if world.now < world.nextStatusAt {
+            wake(at: world.nextStatusAt)
+            return
+        }
+        var status = view.status ?? ClusterStatus()
+        status.optime = position
+        world.view?.status = status
+        world.nextStatusAt = world.now + world.settings.loopWait
+        world.statusInFlight = commit(ClusterChange(if: [.leaderIsOurs], [.putStatus(status)]), "status")
+    }
+}

@@ -1,0 +1,155 @@
+import ClusterModel
+
+/// The decisions of one member: events in, effects and their reasons out.
+///
+/// Synchronous and pure: no clock, no I/O, no randomness of its own; the same inputs give the same reactions. The runtime
+/// is its caller in production, the simulator in tests.
+///
+/// Each handling does four things in this order: it takes the event into its world; it does the standing duties (session,
+/// lease, reads, looks at PostgreSQL) that no other work may delay; it asks the rules, in their order, what this member
+/// should do next and does what the first one with an answer wants; it publishes.
+public struct HAMachine: Sendable {
+    public internal(set) var world: World
+    var reaction = Reaction()
+    var lastEffect: UInt64 = 0
+    var decisionCount: UInt64 = 0
+    /// The last decision of the main question, to record changes only.
+    var lastVerdict: Verdict?
+    var recent: [Decision] = []
+    var wakes: [Instant] = []
+
+    /// How many decisions are remembered.
+    public static let rememberedDecisions = 300
+
+    public init(identity: MemberIdentity, settings: MachineSettings, at moment: Moment) {
+        self.world = World(identity: identity, settings: settings, at: moment)
+    }
+
+    /// The rules that answer the main question, first answer wins.
+    static let rules: [@Sendable (World) -> Verdict?] = [
+        IdentityRules.duplicate,
+        IdentityRules.unusableData,
+        LeaseRules.ending,
+        LeaseRules.ownedWithoutTerm,
+        StoppingRules.stopping,
+        IdentityRules.otherCluster,
+        IdentityRules.standbyBeforePrimary,
+        LeaseRules.writableWithoutLease,
+        JobRules.running,
+        StoreRules.noView,
+        HandoverRules.steps,
+        LeaseRules.settling,
+        RestartRules.restart,
+        BootstrapRules.finish,
+        BootstrapRules.noData,
+        LeaderRules.lead,
+        RaceRules.race,
+        FollowRules.rejoin,
+        FollowRules.follow,
+    ]
+
+    /// Takes one event; the effects are to be begun in their order.
+    public mutating func handle(_ event: Event, at moment: Moment) -> Reaction {
+        reaction = Reaction()
+        wakes = []
+        // Time never goes back for the rules, whatever order events are delivered in.
+        world.now = max(world.now, moment.now)
+        world.wall = moment.wall
+        world.random = moment.random
+        absorb(event)
+        // A verdict may make the next one possible at once (a term begins, a phase ends): go on until nothing is done.
+        for _ in 0..<8 {
+            keepSession()
+            keepLease()
+            guard decide() else { break }
+        }
+        keepReading()
+        keepSampling()
+        keepPeers()
+        keepPublished()
+        keepRecords()
+        keepRequests()
+        if reaction.effects.contains(where: { if case .exit = $0 { true } else { false } }) { world.isLeaving = true }
+        reaction.wakeAt = wakes.filter { $0 > world.now }.min() ?? world.now + world.settings.loopWait
+        reaction.wakeAt = min(reaction.wakeAt, world.now + world.settings.loopWait)
+        return reaction
+    }
+
+    // MARK: - Small tools
+
+    mutating func emit(_ effect: Effect) {
+        reaction.effects.append(effect)
+    }
+
+    mutating func newID() -> EffectID {
+        lastEffect += 1
+        return EffectID(lastEffect)
+    }
+
+    mutating func wake(at instant: Instant) {
+        wakes.append(instant)
+    }
+
+    mutating func record(_ rule: RuleCode, _ weight: Decision.Weight, _ text: String, _ facts: [Fact] = []) {
+        decisionCount += 1
+        let decision = Decision(
+            sequence: decisionCount, at: world.wall, rule: rule, weight: weight, text: text, facts: facts)
+        reaction.decisions.append(decision)
+        recent.append(decision)
+        if recent.count > Self.rememberedDecisions { recent.removeFirst(recent.count - Self.rememberedDecisions) }
+    }
+
+    /// Asks the rules; true when something was done that may change the next answer.
+    private mutating func decide() -> Bool {
+        guard !world.isLeaving else { return false }
+        for rule in Self.rules {
+            guard let verdict = rule(world) else { continue }
+            // The same answer again is no new decision; its facts may move (a position, a wait) without being news.
+            let isNews =
+                lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
+                || (verdict.intention != .nothing && verdict.weight != .routine)
+            if isNews { record(verdict.rule, verdict.weight, verdict.text, verdict.facts) }
+            lastVerdict = verdict
+            return perform(verdict.intention)
+        }
+        return false
+    }
+
+    /// What this agent says of itself now.
+    public var status: AgentStatus {
+        var status = AgentStatus(name: world.me, scope: world.identity.scope)
+        let member = describedMember()
+        status.state = member.state
+        status.role = member.role ?? .uninitialized
+        status.sample = world.isServerUp ? world.sample : nil
+        status.view = world.view
+        status.storeLastSeen = world.storeLastSeen
+        status.leaderUntil = world.term?.deadlines.quit
+        status.term = world.term?.fence ?? world.armedTerm
+        status.isPaused = world.isPaused
+        status.ttl = world.settings.ttl
+        status.loopWait = world.settings.loopWait
+        status.maximumLagOnFailover = world.settings.maximumLagOnFailover
+        status.tags = world.settings.tags
+        status.systemIdentifier = world.systemIdentifier
+        status.pendingRestart = world.sample?.pendingRestart
+        status.scheduledRestart = member.scheduledRestart
+        status.fenceState = member.fenceState ?? .unfenced
+        status.isSilent = world.isSilent || !world.mayAcknowledge && !world.isServerUp
+        status.job = world.job?.job.name
+        status.progress = world.job?.progress
+        status.nextRunBy = reaction.wakeAt
+        status.decisions = recent
+        status.checkpointAfterPromotePending = world.checkpointPending
+        return status
+    }
+}
+
+/// Nothing can be decided without a view of the store.
+enum StoreRules {
+    static func noView(_ world: World) -> Verdict? {
+        if world.view != nil { return nil }
+        if world.term != nil { return nil }
+        return .wait("store.waiting", "waiting for the store", [Fact("trouble", world.storeTrouble)])
+    }
+}

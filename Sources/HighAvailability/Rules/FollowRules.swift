@@ -1,0 +1,159 @@
+import ClusterModel
+
+/// Another member leads: follow it, and come back after having led.
+enum FollowRules {
+    static func rejoin(_ world: World) -> Verdict? {
+        guard let view = world.view, let leader = view.leader, leader.name != world.me, let control = world.control
+        else {
+            return nil
+        }
+        if world.isPaused { return .wait("pause.down", "PostgreSQL is down and nothing is started in pause") }
+        if world.now < world.nextJobAt {
+            return .wait("job.backoff", "waiting before the next try", [Fact("failure", world.lastJobFailure)])
+        }
+        guard world.isGuardReady else { return .wait("guard.waiting", "waiting for the guard") }
+        let facts = [
+            Fact("leader", leader.name), Fact("leader_timeline", world.leaderTimeline),
+            Fact("timeline", control.timeline), Fact("state", control.state.rawValue),
+            Fact("checkpoint", control.checkpoint), Fact("timeline_end", world.end(of: control.timeline)),
+        ]
+        if let why = world.needsClone {
+            return clone(world, why, facts)
+        }
+        if world.isTwin(on: control.timeline) {
+            return clone(world, "our timeline \(control.timeline) was made again in another term", facts)
+        }
+        let wasPrimary: Bool
+        switch control.state {
+        case .shutDown, .shuttingDown, .inCrashRecovery, .inProduction, .startingUp, .unrecognized: wasPrimary = true
+        case .shutDownInRecovery, .inArchiveRecovery: wasPrimary = false
+        }
+        guard let theirs = world.leaderTimeline else {
+            if !wasPrimary { return start(world, "rejoin.start", facts) }
+            return .wait("rejoin.wait", "waiting until \(leader.name) shows its timeline before rejoining", facts)
+        }
+        if control.timeline > theirs {
+            return diverged(world, "our timeline \(control.timeline) is not the leader's past", facts)
+        }
+        if control.timeline == theirs { return start(world, "rejoin.start", facts) }
+        guard let end = world.end(of: control.timeline) else {
+            return wasPrimary
+                ? diverged(world, "where our timeline ended is not known", facts) : start(world, "rejoin.start", facts)
+        }
+        if wasPrimary {
+            // The shutdown checkpoint is the last record of a clean stop: a successor that went on behind it has it whole.
+            if control.state == .shutDown, control.checkpoint < end { return start(world, "rejoin.clean", facts) }
+            return diverged(
+                world,
+                control.state == .shutDown
+                    ? "our last record is not the leader's past"
+                    : "we crashed as a primary of timeline \(control.timeline)",
+                facts)
+        }
+        if control.minimumRecoveryEnd > end {
+            return diverged(world, "we replayed beyond the end of timeline \(control.timeline)", facts)
+        }
+        return start(world, "rejoin.start", facts)
+    }
+
+    static func follow(_ world: World) -> Verdict? {
+        guard let view = world.view, let leader = view.leader, leader.name != world.me, world.isServerUp else {
+            return nil
+        }
+        guard let sample = world.sample else {
+            return .wait("postgres.noAnswer", "PostgreSQL runs and does not answer yet")
+        }
+        if world.stopForClone, world.needsClone != nil {
+            return Verdict(
+                "reinitialize.stop", .action, "stopping PostgreSQL to copy its data anew",
+                [Fact("why", world.needsClone)], .startJob(.stop(.fast)))
+        }
+        let prefix = world.isPaused ? "PAUSE: " : ""
+        if !sample.isInRecovery {
+            if world.isPaused {
+                return Verdict(
+                    "pause.secondPrimary", .warning, "PAUSE: a primary without the leader entry is left alone in pause",
+                    [Fact("leader", leader.name)])
+            }
+            return Verdict(
+                "follow.demote", .warning, "\(leader.name) holds the leader entry: stopping our primary at once",
+                [Fact("leader", leader.name)], .stopServer(.immediate))
+        }
+        let facts = [
+            Fact("leader", leader.name), Fact("leader_timeline", world.leaderTimeline),
+            Fact("timeline", sample.timeline), Fact("position", sample.position),
+        ]
+        if !world.isPaused, let theirs = world.leaderTimeline {
+            if sample.timeline > theirs {
+                return Verdict(
+                    "follow.diverged", .warning, "our timeline is not the leader's past: stopping to rejoin", facts,
+                    .startJob(.stop(.fast)))
+            }
+            if sample.timeline < theirs, let end = world.end(of: sample.timeline), sample.position > end {
+                return Verdict(
+                    "follow.diverged", .warning, "our WAL goes beyond the end of our timeline: stopping to rejoin",
+                    facts + [Fact("timeline_end", end)], .startJob(.stop(.fast)))
+            }
+        }
+        if !world.isPaused {
+            let wanted = world.wantedUpstream
+            if let wanted, !isSame(world.upstream, wanted) {
+                if world.now < world.nextJobAt { return .wait("job.backoff", "waiting before the next try") }
+                return Verdict(
+                    "follow.upstream", .action, "following \(wanted.name)",
+                    facts + [Fact("upstream", wanted.name)], .startJob(.follow(wanted)))
+            }
+        }
+        if sample.receiver?.status == "streaming" {
+            return .wait(
+                "follow.streaming",
+                "\(prefix)no action. I am (\(world.me)), a secondary, and following a leader (\(leader.name))",
+                [Fact("leader", leader.name)])
+        }
+        return .wait(
+            "follow.notStreaming", "\(prefix)a secondary that does not stream from \(leader.name) yet",
+            [Fact("leader", leader.name)])
+    }
+
+    static func isSame(_ current: UpstreamTarget??, _ wanted: UpstreamTarget) -> Bool {
+        guard case .some(.some(let current)) = current else { return false }
+        return current.name == wanted.name && current.connURL == wanted.connURL
+    }
+
+    private static func start(_ world: World, _ rule: RuleCode, _ facts: [Fact]) -> Verdict {
+        let upstream = world.wantedUpstream
+        return Verdict(
+            rule, .action, "starting as a standby of \(upstream?.name ?? "nobody")", facts,
+            .startJob(.start(.standby(upstream))))
+    }
+
+    private static func diverged(_ world: World, _ why: String, _ facts: [Fact]) -> Verdict {
+        let told = facts + [Fact("why", why)]
+        guard let target = world.leaderTarget, let leader = world.view?.leader else {
+            return .wait("rejoin.wait", "diverged: waiting until the leader can be reached", told)
+        }
+        guard let theirs = world.leaderTimeline else {
+            return .wait("rejoin.wait", "diverged: waiting until \(leader.name) shows its timeline", told)
+        }
+        if world.view?.member(leader.name)?.checkpointAfterPromote == false {
+            return .wait(
+                "rejoin.waitCheckpoint", "diverged: waiting for the checkpoint of \(leader.name) after its promotion",
+                told + [Fact("leader_timeline", theirs)])
+        }
+        if world.settings.usesRewind {
+            return Verdict(
+                "rejoin.rewind", .action, "rewinding to \(leader.name): \(why)", told, .startJob(.rewind(target)))
+        }
+        return clone(world, why, facts)
+    }
+
+    private static func clone(_ world: World, _ why: String, _ facts: [Fact]) -> Verdict {
+        let told = facts + [Fact("why", why)]
+        guard let target = BootstrapRules.cloneSource(world) else {
+            return .wait("rejoin.wait", "to be copied anew: waiting until the leader can be copied from", told)
+        }
+        return Verdict(
+            "rejoin.clone", .warning, "copying the data of \(target.name) anew beside the old: \(why)", told,
+            .startJob(.clone(target, reason: why)))
+    }
+}

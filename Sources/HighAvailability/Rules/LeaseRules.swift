@@ -1,0 +1,64 @@
+import ClusterModel
+
+/// The lease, when something about it must be settled before anything else.
+enum LeaseRules {
+    /// The term is over: wait until PostgreSQL is silent, then give the entry up.
+    static func ending(_ world: World) -> Verdict? {
+        guard case .ending(let term, let reason) = world.lease else { return nil }
+        let facts = [Fact("fence", term.fence), Fact("reason", reason)]
+        if world.mayAcknowledge {
+            return .wait("lease.silencing", "waiting until PostgreSQL is silent", facts)
+        }
+        return Verdict("lease.over", .action, "the lease is over and PostgreSQL is silent", facts, .release)
+    }
+
+    /// The entry is ours and we are in no term: an earlier instance's session, or a term that ended.
+    static func ownedWithoutTerm(_ world: World) -> Verdict? {
+        guard case .none = world.lease, world.isLeaderEntryOurs, let leader = world.view?.leader else { return nil }
+        guard world.endedTerms.contains(leader.fence) else { return nil }
+        if world.mayAcknowledge {
+            return .wait("lease.silencing", "waiting until PostgreSQL is silent", [Fact("fence", leader.fence)])
+        }
+        return Verdict(
+            "lease.release", .action, "releasing a leader entry whose term has ended", [Fact("fence", leader.fence)],
+            .release)
+    }
+
+    /// Something of the lease is under way.
+    static func settling(_ world: World) -> Verdict? {
+        switch world.lease {
+        case .acquiring: .wait("lease.acquiring", "taking the leader entry")
+        case .unresolved: .wait("lease.unresolved", "finding out whether the leader entry became ours")
+        case .proving(let fence, _): .wait("lease.proving", "proving the lease", [Fact("fence", fence)])
+        case .releasing(let fence): .wait("lease.releasing", "releasing the leader entry", [Fact("fence", fence)])
+        case .none, .held, .ending: nil
+        }
+    }
+
+    /// A server that accepts writes while no lease allows it.
+    static func writableWithoutLease(_ world: World) -> Verdict? {
+        guard world.mayAcknowledge, world.isServerUp, !world.isPaused else { return nil }
+        guard case .none = world.lease else { return nil }
+        guard let view = world.view else {
+            // Found running at the start and the store is silent: the guard's last deadline stands; a server that no
+            // guard watches with a deadline is given the retry budget.
+            guard world.isAdopting, case .up(_, let since) = world.server else { return nil }
+            if world.now - since < world.settings.retryTimeout * 2 { return nil }
+            return Verdict(
+                "fence.noLease", .warning, "stopping a primary that cannot get a lease: the store does not answer",
+                [Fact("trouble", world.storeTrouble)], .stopServer(.fast))
+        }
+        if let leader = view.leader {
+            if leader.name == world.me {
+                return Verdict(
+                    "fence.foreignSession", .warning,
+                    "stopping the primary: the leader entry with our name belongs to a session that we cannot renew",
+                    [Fact("fence", leader.fence)], .stopServer(.fast))
+            }
+            return Verdict(
+                "follow.demote", .warning, "\(leader.name) holds the leader entry: stopping our primary at once",
+                [Fact("leader", leader.name), Fact("fence", leader.fence)], .stopServer(.immediate))
+        }
+        return nil
+    }
+}

@@ -1,0 +1,49 @@
+import ClusterModel
+
+/// SIGTERM: hand over what is led, stop PostgreSQL, leave.
+enum StoppingRules {
+    static func stopping(_ world: World) -> Verdict? {
+        guard world.isStopping else { return nil }
+        if world.isLeaving { return .wait("stop.leaving", "leaving") }
+        if world.isPaused {
+            return Verdict(
+                "stop.paused", .action,
+                "leaving in pause: PostgreSQL keeps running, the leader entry is left to expire",
+                [], .leaveRunning)
+        }
+        if let job = world.job, job.job.isDataCopy, !job.isCancelling {
+            return Verdict("stop.cancelJob", .action, "cancelling: \(job.job.name)", [], .cancelJob)
+        }
+        if world.handover != nil { return nil }
+        if let job = world.job {
+            if case .stop = job.job { return .wait("stop.stopping", "stopping PostgreSQL") }
+            if case .start = job.job, world.term == nil {
+                return job.isCancelling
+                    ? .wait("stop.cancelling", "cancelling: \(job.job.name)")
+                    : Verdict("stop.cancelJob", .action, "cancelling: \(job.job.name)", [], .cancelJob)
+            }
+            return .wait("stop.waitJob", "waiting for: \(job.job.name)")
+        }
+        switch world.server {
+        case .up:
+            if let term = world.term, world.isRunningPrimary {
+                return Verdict(
+                    "stop.handover", .action, "stopping: the leadership is handed over",
+                    [Fact("fence", term.fence)],
+                    .beginHandover(candidate: nil, isLeaving: true, request: nil))
+            }
+            return Verdict("stop.stop", .action, "stopping PostgreSQL", [], .startJob(.stop(.fast)))
+        case .down, .unknown:
+            switch world.lease {
+            case .held(let term):
+                return Verdict(
+                    "stop.release", .action, "releasing the leader entry before leaving", [Fact("fence", term.fence)],
+                    .release)
+            case .releasing, .acquiring, .unresolved:
+                return .wait("stop.settle", "settling the leader entry before leaving")
+            case .none, .proving, .ending:
+                return Verdict("stop.leave", .action, "PostgreSQL is down: leaving", [], .leave)
+            }
+        }
+    }
+}
