@@ -33,13 +33,18 @@ public struct DynamicSettings: Sendable, Equatable {
     /// Matchers of slots to leave alone, as written.
     public var ignoreSlots: [JSONValue] = []
     public var standbyCluster: StandbyClusterSettings?
-    /// `postgresql` of the document, with its places; nil when absent.
-    public var postgresqlNode: ConfigurationNode?
+    /// What stands before a key in complaints: empty, or `bootstrap.dcs`.
+    public var pathPrefix = ""
+    /// The document with its places, for complaints and for `postgresql`.
+    public var node = ConfigurationNode(.map([]), at: SourceMark(source: "built-in defaults"))
     public var usesSlots = true
     /// The whole document, unknown keys and all, as it stands in the store.
     public var document = JSONObject()
 
     public init() {}
+
+    /// `postgresql` of the document; nil when absent.
+    public var postgresqlNode: ConfigurationNode? { node["postgresql"] }
 
     /// A standby cluster that has somewhere to stream or restore from.
     public var isStandbyCluster: Bool { standbyCluster?.isActive ?? false }
@@ -60,18 +65,5 @@ public struct StandbyClusterSettings: Sendable, Equatable {
     /// Whether host, port or restore command is there; a section without them is disregarded.
     public var isActive: Bool {
         [host, port, restoreCommand].contains { !($0 ?? "").isEmpty }
-    }
-}
-
-/// `ttl`, `loop_wait` and `retry_timeout` as they hold: floors kept, and loop_wait + 2 retry_timeout <= ttl.
-public struct Timing: Sendable, Equatable {
-    public var ttl: Duration
-    public var loopWait: Duration
-    public var retryTimeout: Duration
-
-    public init(ttl: Duration, loopWait: Duration, retryTimeout: Duration) {
-        self.ttl = ttl
-        self.loopWait = loopWait
-        self.retryTimeout = retryTimeout
     }
 }

@@ -44,9 +44,11 @@ public struct PostgresSettings: Sendable, Equatable {
     /// Standby settings; without recovery targets, `primary_conninfo` and `primary_slot_name`.
     public var recoveryConf = ParameterList()
     public var callbacks = CallbackSettings()
+    /// The same as a node, for the plugin that decodes it.
+    public var callbacksNode: ConfigurationNode?
     /// Tried in order; `["basebackup"]` when not given.
     public var createReplicaMethods: [String] = ["basebackup"]
-    /// Sections of named replica methods (`postgresql.<method>`), decoded by the method's plugin. Without `basebackup`.
+    /// Sections of replica methods by name (`postgresql.<method>`, `basebackup` too), decoded by the method's plugin.
     public var methods: [String: ConfigurationNode] = [:]
     public var basebackup: [CommandOption] = []
     /// Further options of pg_rewind.

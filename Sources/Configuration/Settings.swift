@@ -17,7 +17,7 @@ public struct Settings: Sendable, Equatable {
     public var postgresql = PostgresSettings()
     public var watchdog = WatchdogSettings()
     /// As written: order and value types kept. Not yet filtered for publication.
-    public var tags = JSONObject()
+    public var tags = Tags()
     /// Ours: the directory for saved sessions, sockets, grants and markers; `<data_dir>.matriarch` by default.
     public var stateDirectory: String = ""
     /// The one store section.
@@ -196,7 +196,7 @@ public struct RESTSettings: Sendable, Equatable {
 
 /// `ctl`: how an operator's commands and the agent's own calls speak to the members' APIs.
 ///
-/// What the section leaves out is taken from `restapi`, as Patroni does.
+/// Credentials and CA file that the section leaves out are taken from `restapi`, as Patroni does.
 public struct ControlSettings: Sendable, Equatable {
     public var authentication: BasicCredentials?
     public var isInsecure = false
@@ -216,7 +216,7 @@ public struct BootstrapSettings: Sendable, Equatable {
     public var dynamicNode: ConfigurationNode?
     public var method = "initdb"
     public var initdb: [CommandOption] = []
-    /// Sections of named methods (`bootstrap.<method>`), decoded by the method's plugin.
+    /// Sections of methods by name (`bootstrap.<method>`, `initdb` too), decoded by the method's plugin.
     public var methods: [String: ConfigurationNode] = [:]
     /// Lines for `pg_hba.conf`, used when `postgresql.pg_hba` is not set; nil when not given.
     public var pgHBA: [String]?

@@ -1,20 +1,20 @@
 /// Every complaint that one reading produced, thrown together so that a person sees them all at once.
 public struct ConfigurationComplaints: Error, Hashable, Sendable, CustomStringConvertible {
-    public var all: [ConfigurationComplaint]
+    public var complaints: [ConfigurationComplaint]
 
-    public init(_ all: [ConfigurationComplaint]) {
-        self.all = all
+    public init(_ complaints: [ConfigurationComplaint]) {
+        self.complaints = complaints
     }
 
     public init(_ one: ConfigurationComplaint) {
-        self.all = [one]
+        self.complaints = [one]
     }
 
-    public var errors: [ConfigurationComplaint] { all.filter { $0.severity == .error } }
-    public var warnings: [ConfigurationComplaint] { all.filter { $0.severity == .warning } }
+    public var errors: [ConfigurationComplaint] { complaints.filter { $0.severity == .error } }
+    public var warnings: [ConfigurationComplaint] { complaints.filter { $0.severity == .warning } }
 
     /// One complaint a line.
-    public var description: String { all.map(\.description).joined(separator: "\n") }
+    public var description: String { complaints.map(\.description).joined(separator: "\n") }
 }
 
 extension Sequence<ConfigurationComplaint> {

@@ -136,6 +136,17 @@ extension ConfigurationReader {
         }
     }
 
+    /// Lines, written as a list of texts or as one text of several lines; blank lines of a text are dropped.
+    public func lines(_ key: String) -> [String]? {
+        guard let value = node(key) else { return nil }
+        guard let text = value.text else {
+            if case .list = value.content { return stringList(key) }
+            complain(key, "expected a list of lines, found \(value.kind)")
+            return nil
+        }
+        return text.split(whereSeparator: \.isNewline).map(String.init).filter { !$0.allSatisfy(\.isWhitespace) }
+    }
+
     /// The elements of a list. Nil when absent or no list.
     public func list(_ key: String) -> [ConfigurationNode]? {
         guard let value = node(key) else { return nil }
