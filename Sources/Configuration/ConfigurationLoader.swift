@@ -19,13 +19,31 @@ public enum ConfigurationLoader {
     /// variables are ignored; without that, the variables alone are the configuration.
     /// - Parameter knownStores: the sections of the store plugins there are, in the order complaints list them.
     public static func load(path: String?, environment: [String: String], knownStores: [String]) -> Loaded {
-        var merged = merge(path: path, environment: environment, knownStores: knownStores)
-        guard let tree = merged.tree else { return (nil, merged.complaints.inReadingOrder(), merged.consumed) }
-        let (settings, complaints) = SettingsDecoding.decode(tree, knownStores: knownStores)
-        merged.complaints += complaints
-        return (
-            merged.complaints.containsError ? nil : settings, merged.complaints.inReadingOrder(), merged.consumed
-        )
+        checked(merge(path: path, environment: environment, knownStores: knownStores), knownStores)
+    }
+
+    /// Loads an agent's configuration from a text, with the environment's variables over it.
+    ///
+    /// `source` is what complaints call the text.
+    public static func load(
+        text: String, source: String, environment: [String: String], knownStores: [String]
+    ) -> Loaded {
+        let variables = EnvironmentConfiguration.read(environment, stores: allStores(knownStores))
+        var merged = Merged(complaints: variables.complaints, consumed: variables.consumed)
+        do {
+            merged.tree = over(try YAMLParser.parse(text: text, source: source), variables)
+        } catch {
+            merged.complaints += error.complaints
+        }
+        return checked(merged, knownStores)
+    }
+
+    private static func checked(_ merged: Merged, _ knownStores: [String]) -> Loaded {
+        var complaints = merged.complaints
+        guard let tree = merged.tree else { return (nil, complaints.inReadingOrder(), merged.consumed) }
+        let (settings, found) = SettingsDecoding.decode(tree, knownStores: knownStores)
+        complaints += found
+        return (complaints.containsError ? nil : settings, complaints.inReadingOrder(), merged.consumed)
     }
 
     /// Loads what an operator's command needs: scope, namespace, store, `ctl`. Nothing else is looked at.
@@ -90,8 +108,7 @@ public enum ConfigurationLoader {
         path: String?, environment: [String: String], knownStores: [String], mayBeEmpty: Bool = false
     ) -> Merged {
         var merged = Merged()
-        let stores = knownStores + SettingsDecoding.recognisedStores.filter { !knownStores.contains($0) }
-        let variables = EnvironmentConfiguration.read(environment, stores: stores)
+        let variables = EnvironmentConfiguration.read(environment, stores: allStores(knownStores))
         merged.consumed = variables.consumed
         var file: ConfigurationNode?
         if let path {
@@ -138,9 +155,17 @@ public enum ConfigurationLoader {
             merged.tree = variables.node
             return merged
         }
-        // An environment's value replaces; it never deletes. A file that is no mapping is complained of as it is.
-        let base = file.isNull ? ConfigurationNode(.map([]), at: file.mark) : file
-        merged.tree = base.isMap ? base.merging(variables.node) : base
+        merged.tree = over(file, variables)
         return merged
+    }
+
+    /// The file with the variables over it. A file that is no mapping stays as it is, to be complained of.
+    private static func over(_ file: ConfigurationNode, _ variables: EnvironmentConfiguration) -> ConfigurationNode {
+        let base = file.isNull ? ConfigurationNode(.map([]), at: file.mark) : file
+        return base.isMap ? base.merging(variables.node) : base
+    }
+
+    private static func allStores(_ knownStores: [String]) -> [String] {
+        knownStores + SettingsDecoding.recognisedStores.filter { !knownStores.contains($0) }
     }
 }

@@ -15,6 +15,8 @@ struct SettingsDecoding {
         _ tree: ConfigurationNode, knownStores: [String]
     ) -> (settings: Settings?, complaints: [ConfigurationComplaint]) {
         let reader = ConfigurationReader(tree)
+        // With a list or a text for a file, a row of missing keys would only hide what is wrong.
+        if reader.complaints.containsError { return (nil, reader.complaints) }
         let settings = SettingsDecoding(reader: reader, knownStores: knownStores).settings()
         let complaints = reader.finish()
         return (complaints.containsError ? nil : settings, complaints)
@@ -25,6 +27,7 @@ struct SettingsDecoding {
         _ tree: ConfigurationNode, knownStores: [String], store: StoreSection?
     ) -> (settings: OperatorSettings?, complaints: [ConfigurationComplaint]) {
         let reader = ConfigurationReader(tree)
+        if reader.complaints.containsError { return (nil, reader.complaints) }
         let decoding = SettingsDecoding(reader: reader, knownStores: knownStores)
         var settings = OperatorSettings(store: store ?? decoding.store() ?? StoreSection(name: "", node: tree))
         settings.scope = reader.string("scope")

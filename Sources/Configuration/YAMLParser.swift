@@ -177,7 +177,12 @@ private struct TreeBuilder {
             let name = event.data.alias.anchor.map { String(cString: $0) } ?? ""
             guard let (node, weight) = anchors[name] else {
                 let isOpen = frames.contains { $0.anchor == name }
-                return stop(mark, "alias *\(name) " + (isOpen ? "contains itself" : "names no anchor before it"))
+                // The name is not quoted: it may be a password that somebody forgot to quote.
+                return stop(
+                    mark,
+                    isOpen
+                        ? "this alias contains itself"
+                        : "'*' begins an alias, and no anchor before it has this name; put a text with '*' in quotes")
             }
             return add(node, weight, anchor: nil, isMergeKey: false)
         case YAML_SEQUENCE_START_EVENT:
@@ -208,7 +213,7 @@ private struct TreeBuilder {
 
     private mutating func push(_ frame: Frame, tag: UnsafeMutablePointer<yaml_char_t>?, expected: String) -> Bool {
         if let tag = tag.map({ String(cString: $0) }), tag != "tag:yaml.org,2002:\(expected)", tag != "!" {
-            return stop(frame.mark, "tag \(tag) is not known here")
+            return stop(frame.mark, "'!' begins a tag, and this one is not known; put a text with '!' in quotes")
         }
         guard frames.count < YAMLParser.maximumDepth else {
             return stop(frame.mark, "nested deeper than \(YAMLParser.maximumDepth) levels")
@@ -235,7 +240,7 @@ private struct TreeBuilder {
                 "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge":
                 isPlain = true
             default:
-                _ = stop(mark, "tag \(tag) is not known here")
+                _ = stop(mark, "'!' begins a tag, and this one is not known; put a text with '!' in quotes")
                 return nil
             }
         }
