@@ -12,7 +12,8 @@ public struct FailoverRequest: Hashable, Sendable {
         self.leader = leader
         self.candidate = candidate
         self.scheduledAt = scheduledAt
-        self.scheduledText = scheduledAt?.iso8601()
+        // Without a fraction when there is none, as other programs of the cluster write it.
+        self.scheduledText = scheduledAt.map { $0.iso8601(fractionDigits: $0.microseconds % 1_000_000 == 0 ? 0 : 6) }
     }
 
     public var isEmpty: Bool { leader == nil && candidate == nil }
@@ -119,6 +120,16 @@ public struct SyncState: Hashable, Sendable {
         return leader.lowercased() == wanted || standbys.contains { $0.lowercased() == wanted }
     }
 
+    /// All three members, standbys sorted; an empty object for the empty state.
+    public func storedValue() -> JSONValue {
+        guard let leader else { return [:] }
+        return [
+            "leader": .string(leader), "quorum": .integer(Int64(quorum)),
+            "sync_standby": standbys.isEmpty ? .null : .string(standbys.sorted().joined(separator: ",")),
+        ]
+    }
+
+    /// Reads the stored value. A state without a leader is empty, whatever else it says.
     public static func read(_ value: [UInt8]) -> (state: SyncState, problem: String?) {
         guard let object = (try? JSONValue.parse(value))?.object else {
             return (SyncState(), value.isEmpty ? nil : "sync: no JSON object")
@@ -127,10 +138,17 @@ public struct SyncState: Hashable, Sendable {
         return (
             SyncState(
                 leader: object["leader"]?.string.flatMap { $0.isEmpty ? nil : $0 },
-                quorum: Int(object["quorum"]?.lenientInteger ?? 0),
-                standbys: names.split(separator: ",").map { String($0) }), nil
+                quorum: Int(clamping: max(0, object["quorum"]?.lenientInteger ?? 0)),
+                standbys: names.split(separator: ",").map(trimmed).filter { !$0.isEmpty }), nil
         )
     }
+}
+
+private func trimmed(_ text: Substring) -> String {
+    var text = text
+    while text.first?.isWhitespace == true { text.removeFirst() }
+    while text.last?.isWhitespace == true { text.removeLast() }
+    return String(text)
 }
 
 /// Where each timeline ended and who led the next: `history`.
