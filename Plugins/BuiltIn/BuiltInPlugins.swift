@@ -1,0 +1,24 @@
+import BaseBackupReplica
+import EmbeddedStore
+import InitDBBootstrap
+public import PluginInterfaces
+import ScriptHooks
+
+#if ZooKeeper
+    import ZooKeeperStore
+#endif
+
+/// The plugins that come with Matriarch.
+public struct BuiltInPlugins {
+    /// Adds them to a registry; others are added before or after, the last one of a name counts.
+    public static func register(in registry: inout PluginRegistry) {
+        #if ZooKeeper
+            registry.register(ZooKeeperStoreFactory())
+        #endif
+        registry.register(EmbeddedStoreFactory())
+        registry.register(InitDBBootstrapFactory())
+        registry.register(BaseBackupReplicaFactory())
+        registry.register(ScriptCommandFactory())
+        registry.register(ScriptCallbackFactory())
+    }
+}
