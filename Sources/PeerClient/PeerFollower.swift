@@ -67,17 +67,17 @@ struct PeerFollower: Sendable {
 
     /// One connection from its opening to its end. Ends on silence too, at once, whatever the transport knows.
     private func followOnce(_ url: String, say: @escaping @Sendable (PeerWord) -> Void) async -> End {
-        let lastWord = Mutex(SystemClock.now())
+        let lastWord = LastWord()
         return await withTaskGroup(of: End.self) { group in
             group.addTask {
                 await read(url) { word in
-                    lastWord.withLock { $0 = SystemClock.now() }
+                    lastWord.isNow()
                     say(word)
                 }
             }
             group.addTask {
                 while !Task.isCancelled {
-                    let due = lastWord.withLock { $0 } + Self.silence
+                    let due = lastWord.instant + Self.silence
                     let now = SystemClock.now()
                     if now >= due { return .ended("no word for \(Self.silence.milliseconds) ms") }
                     try? await Task.sleep(for: due - now, tolerance: .milliseconds(5), clock: .continuous)
@@ -117,6 +117,17 @@ struct PeerFollower: Sendable {
         } catch {
             return .ended(PeerClient.explained(error, url: url, within: Self.silence).description)
         }
+    }
+}
+
+/// When the last word came.
+private final class LastWord: Sendable {
+    private let state = Mutex(SystemClock.now())
+
+    var instant: Instant { state.withLock { $0 } }
+
+    func isNow() {
+        state.withLock { $0 = SystemClock.now() }
     }
 }
 
