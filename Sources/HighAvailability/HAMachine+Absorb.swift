@@ -302,6 +302,7 @@ extension HAMachine {
         case .running(let pid, let isAdopted):
             world.server = .up(isAdopted: isAdopted, since: world.now)
             world.isSilent = false
+            world.posture = nil
             world.sample = nil
             world.failedSamples = 0
             world.nextSampleAt = world.now

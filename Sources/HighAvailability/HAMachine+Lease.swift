@@ -28,7 +28,6 @@ extension HAMachine {
                         "PAUSE: the lease was not renewed in time; PostgreSQL keeps running", facts)
                     world.endedTerms.insert(term.fence)
                     world.lease = .none
-                    emit(.endTerm)
                 } else {
                     record("lease.deadline", .warning, "no renewal was proven in time: stopping PostgreSQL", facts)
                     end(term, "no renewal was proven in time", .fast)
@@ -76,16 +75,22 @@ extension HAMachine {
 
     /// What the guard is to enforce follows from the lease and the pause.
     private mutating func keepPosture() {
-        guard world.isGuardReady, world.server != .unknown else { return }
+        guard world.isGuardReady, world.isServerUp else { return }
         let wanted: GuardPosture
         if let view = world.view, view.isPaused {
             wanted = .paused
         } else if case .held(let term) = world.lease {
             if world.posture == .paused {
                 wanted = .resumed
+            } else if term.isFrozen {
+                wanted = .stopping
+            } else if isBecomingPrimary {
+                // The start or the promote command sets what is enforced; it is told again once it is a primary.
+                return
             } else {
-                wanted = term.isFrozen ? .stopping : .primary
+                wanted = world.isRunningPrimary ? .primary : .replica
             }
+            if wanted == .replica, world.sample == nil { return }
         } else if world.mayAcknowledge {
             // Found running, or still to be silenced: the deadline that the guard knows stands.
             return
@@ -95,6 +100,13 @@ extension HAMachine {
         if world.posture != wanted {
             world.posture = wanted
             emit(.posture(wanted))
+        }
+    }
+
+    private var isBecomingPrimary: Bool {
+        switch world.job?.job {
+        case .promote?, .start(.primary)?, .restart(.primary)?: true
+        default: false
         }
     }
 
@@ -188,7 +200,6 @@ extension HAMachine {
             if world.isPaused {
                 world.endedTerms.insert(term.fence)
                 world.lease = .none
-                emit(.endTerm)
             } else {
                 end(term, reason, mode)
             }
@@ -224,7 +235,8 @@ extension HAMachine {
         world.lease = .ending(term, reason: reason)
         world.publishedRole = .demoted
         world.publishedMember = nil
-        emit(.endTerm)
+        // Ending the term makes the guard stop PostgreSQL at once; with a fast stop its last deadline stands instead.
+        if mode == .immediate { emit(.endTerm) }
         if let job = world.job, !job.isCancelling {
             switch job.job {
             case .start, .promote, .restart, .prePromote, .follow:

@@ -1,0 +1,345 @@
+import ClusterModel
+import Glibc
+import HighAvailability
+import LeaseGuard
+import Logging
+import PluginInterfaces
+import PostgresControl
+import Synchronization
+
+/// The agent's tie to its guard: connects, launches it again when it is gone, and tells the machine what it reports.
+final class GuardLink: Sendable {
+    private struct State {
+        var client: GuardClient?
+        var exit: String?
+        var lastRounds: (count: UInt64, at: Instant)?
+        var isArmed = false
+        var granted: Duration = .seconds(30)
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
+    private let stateDirectory: String
+    private let executable: String
+    private let dataDirectory: String
+    private let logger: Logger
+    private let events: @Sendable (Event) -> Void
+
+    init(
+        stateDirectory: String, executable: String?, dataDirectory: String, logger: Logger,
+        events: @escaping @Sendable (Event) -> Void
+    ) {
+        self.stateDirectory = stateDirectory
+        self.executable = executable ?? GuardClient.defaultExecutable
+        self.dataDirectory = dataDirectory
+        self.logger = logger
+        self.events = events
+    }
+
+    var client: GuardClient? { state.withLock { $0.client } }
+
+    /// Keeps a guard connected until cancelled. The first connection's outcome comes through `onFirst`.
+    func run(onFirst: @Sendable (ServerFacts) -> Void) async {
+        var isFirst = true
+        while !Task.isCancelled {
+            do throws(GuardError) {
+                let client = try await GuardClient.connect(
+                    stateDirectory: stateDirectory, executable: executable, launch: true, within: .seconds(5))
+                let status = try await client.status()
+                let facts = await takeOver(client, status)
+                state.withLock {
+                    $0.client = client
+                    $0.lastRounds = nil
+                    $0.isArmed = false
+                }
+                for degradation in status.degradations {
+                    logger.info("guard: \(degradation)")
+                }
+                if isFirst {
+                    isFirst = false
+                    onFirst(facts.server)
+                } else {
+                    events(.server(facts.server))
+                }
+                events(.guardReady(isAdopting: facts.isAdopted))
+                await withTaskCancellationHandler {
+                    await listen(client)
+                } onCancel: {
+                    client.close()
+                }
+            } catch {
+                logger.error("\(error)")
+                if isFirst {
+                    isFirst = false
+                    onFirst(await found())
+                }
+                try? await Task.sleep(for: .milliseconds(500))
+            }
+            state.withLock {
+                $0.client?.close()
+                $0.client = nil
+            }
+        }
+    }
+
+    /// What runs on the data directory according to the guard, and to the process table: a server that others started,
+    /// or that an earlier guard left, is put under this guard's eyes.
+    private func takeOver(_ client: GuardClient, _ status: GuardStatus) async -> (server: ServerFacts, isAdopted: Bool) {
+        if let pid = status.postmaster {
+            return (.running(pid: pid, isAdopted: status.isAdopted), status.isAdopted)
+        }
+        guard let process = Postmaster.running(dataDirectory: dataDirectory) else { return (await found(), false) }
+        do throws(GuardError) {
+            try await client.adopt(
+                pid: process.processID, startTime: process.startTicks, dataDirectory: dataDirectory)
+            return (.running(pid: process.processID, isAdopted: true), true)
+        } catch {
+            logger.error("the running server (process \(process.processID)) cannot be watched: \(error)")
+            return (.running(pid: process.processID, isAdopted: true), true)
+        }
+    }
+
+    /// What runs or lies there, looked at without a guard.
+    func found() async -> ServerFacts {
+        let directory = dataDirectory
+        return await blocking {
+            if let process = Postmaster.running(dataDirectory: directory) {
+                return .running(pid: process.processID, isAdopted: true)
+            }
+            return .down(DataFacts.look(directory), exit: nil)
+        }
+    }
+
+    private func listen(_ client: GuardClient) async {
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.watchRounds(client) }
+            for await report in client.reports {
+                await take(report)
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func take(_ report: GuardReport) async {
+        switch report {
+        case .status:
+            break
+        case .started(let pid):
+            state.withLock { $0.exit = nil }
+            events(.server(.running(pid: pid, isAdopted: false)))
+        case .exited(_, let status):
+            let text = Self.explain(status)
+            state.withLock { $0.exit = text }
+            logger.info("the postmaster \(text)")
+        case .armed(let fence):
+            events(.guardArmed(fence))
+        case .refused(let why):
+            events(.guardRefused(why))
+        case .stopping(let why):
+            state.withLock { $0.isArmed = false }
+            events(.guardStopping(why))
+        case .killed(let what):
+            logger.warning("the guard sent SIGKILL: \(what)")
+        case .silent:
+            // Only now may nothing acknowledge any more, and only now can a start succeed.
+            let exit = state.withLock { state in
+                defer { state.exit = nil }
+                return state.exit
+            }
+            let directory = dataDirectory
+            let facts = await blocking { DataFacts.look(directory) }
+            events(.guardSilent)
+            events(.server(.down(facts, exit: exit)))
+        case .disconnected(let why):
+            if !state.withLock({ $0.isClosed }) { events(.guardLost(why)) }
+        }
+    }
+
+    /// A stopped guard enforces nothing until its own timer ends it: the agent ends it at once, and its death ends
+    /// PostgreSQL (the death signal), which is started again in place under a new guard.
+    private func watchRounds(_ client: GuardClient) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(100))
+            let now = SystemClock.now()
+            let (isArmed, granted) = state.withLock { ($0.isArmed, $0.granted) }
+            guard isArmed else { continue }
+            let rounds = client.rounds
+            let last = state.withLock { state -> Instant in
+                if let known = state.lastRounds, known.count == rounds { return known.at }
+                state.lastRounds = (rounds, now)
+                return now
+            }
+            let interval = min(granted / 8, .milliseconds(250))
+            let patience = max(interval + LeaseDeadlines.stoppingBudget(granted) / 2, .milliseconds(750))
+            if now - last > patience, let pid = Optional(client.latestStatus.pid), pid > 1 {
+                logger.warning("the guard stands still for \((now - last).milliseconds) ms: ending it, and PostgreSQL with it")
+                if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
+                kill(pid, SIGKILL)
+                return
+            }
+        }
+    }
+
+    // MARK: - Orders
+
+    func arm(_ fence: Fence, _ deadlines: LeaseDeadlines) {
+        guard let client else { return }
+        state.withLock {
+            $0.isArmed = true
+            $0.granted = deadlines.granted
+        }
+        client.arm(
+            GuardDeadline(
+                term: fence, quit: deadlines.quit, kill: deadlines.kill, end: deadlines.end, granted: deadlines.granted))
+    }
+
+    func endTerm() {
+        state.withLock { $0.isArmed = false }
+        client?.endTerm()
+    }
+
+    func posture(_ posture: GuardPosture, term: Fence?, grace: Duration) async {
+        guard let client else { return }
+        do throws(GuardError) {
+            switch posture {
+            case .replica: try await client.setMode(.replica)
+            case .primary: try await client.setMode(.primary, term: term)
+            case .stopping:
+                client.freeze()
+                try await client.setMode(.stopping, term: term)
+            case .paused: try await client.setMode(.paused)
+            case .resumed: try await client.setMode(.resumed, term: term, grace: grace)
+            }
+        } catch {
+            logger.warning("guard mode \(posture.rawValue): \(error)")
+        }
+    }
+
+    /// Stops PostgreSQL outside of any job.
+    func stop(_ mode: HighAvailability.StopMode) async {
+        do throws(GuardError) {
+            guard let client else { throw GuardError(.disconnected, "not connected") }
+            switch mode {
+            case .fast: try await client.signal(.fastShutdown)
+            case .immediate: try await client.stopImmediately()
+            }
+        } catch {
+            logger.warning("\(error): signalling PostgreSQL without the guard")
+            if let process = Postmaster.running(dataDirectory: dataDirectory) {
+                kill(process.processID, mode == .fast ? SIGINT : SIGQUIT)
+            }
+        }
+    }
+
+    func close() {
+        state.withLock {
+            $0.isClosed = true
+            $0.client?.close()
+            $0.client = nil
+        }
+    }
+
+    /// Tells a guard that has nothing to watch to end.
+    func leave() async {
+        state.withLock { $0.isClosed = true }
+        guard let client else { return }
+        try? await client.leave()
+        client.close()
+    }
+
+    static func explain(_ status: Int32) -> String {
+        if status == -1 { return "ended" }
+        let signal = status & 0x7F
+        if signal == 0 { return "exited with status \((status >> 8) & 0xFF)" }
+        return "ended by signal \(signal)"
+    }
+}
+
+/// Starts and signals PostgreSQL through the guard.
+struct GuardedPostmaster: PostmasterControl {
+    let link: GuardLink
+    let mode: GuardMode
+    let term: Fence?
+    let dataDirectory: String
+    let environment: [String: String]
+
+    func start(_ command: ServerCommand) async throws(PostgresError) -> Int32 {
+        var environment = self.environment
+        for (name, value) in command.environment { environment[name] = value }
+        let request = PostmasterStart(
+            executable: Self.absolute(command.executable, environment["PATH"]), arguments: command.arguments,
+            environment: environment, workingDirectory: command.workingDirectory, logFile: command.logFile,
+            dataDirectory: dataDirectory, mode: mode, term: term)
+        // What is left of a killed server may still be ending: a start is refused until nothing is.
+        let until = SystemClock.now() + .seconds(5)
+        while true {
+            guard let client = link.client else { throw PostgresError(.program, "the guard is not connected") }
+            do throws(GuardError) {
+                return try await client.start(request)
+            } catch {
+                if error.code != .refused || SystemClock.now() >= until {
+                    throw PostgresError(.program, "the guard did not start PostgreSQL: \(error.message)")
+                }
+            }
+            do {
+                try await Task.sleep(for: .milliseconds(5))
+            } catch {
+                throw PostgresError(.cancelled, "cancelled before PostgreSQL was started")
+            }
+        }
+    }
+
+    func signal(_ number: Int32, to process: RunningPostmaster) async throws(PostgresError) {
+        let known: PostmasterSignal? =
+            switch number {
+            case SIGHUP: .reload
+            case SIGINT: .fastShutdown
+            case SIGTERM: .smartShutdown
+            case SIGQUIT: .immediateShutdown
+            default: nil
+            }
+        if let client = link.client, let known {
+            do throws(GuardError) {
+                try await client.signal(known)
+                return
+            } catch {
+                // The guard may have just ended; the process is verified, so the signal cannot hit a stranger.
+            }
+        }
+        guard process.isRunning else { throw PostgresError(.refused, "PostgreSQL is not running") }
+        kill(process.processID, number)
+    }
+
+    static func absolute(_ program: String, _ path: String?) -> String {
+        if program.hasPrefix("/") { return program }
+        if program.contains("/") {
+            var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+            guard getcwd(&buffer, buffer.count) != nil else { return program }
+            let directory = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return directory + "/" + program
+        }
+        for directory in (path ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":") {
+            let candidate = directory + "/" + program
+            if access(String(candidate), X_OK) == 0 { return String(candidate) }
+        }
+        return program
+    }
+}
+
+/// What is in the data directory.
+enum DataFacts {
+    static func look(_ path: String) -> DataDirectoryFacts {
+        do throws(PostgresError) {
+            switch try DataDirectory(path).state() {
+            case .absent, .empty: return .empty
+            default: break
+            }
+            guard let control = try ControlFile.read(dataDirectory: path) else {
+                return .unusable("\(path) is no data directory of PostgreSQL: it holds files, and no control file")
+            }
+            return .initialized(control.data)
+        } catch {
+            return .unusable(error.description)
+        }
+    }
+}
