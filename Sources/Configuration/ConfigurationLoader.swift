@@ -46,6 +46,56 @@ public enum ConfigurationLoader {
         return (complaints.containsError ? nil : settings, complaints.inReadingOrder(), merged.consumed)
     }
 
+    /// What a running agent takes over from newly loaded settings; a warning for each change that needs a restart.
+    ///
+    /// Scope, name, namespace, the store, the directories, thread pools and the bootstrap section stay what they were.
+    public static func reloading(
+        _ running: Settings, with newer: Settings
+    ) -> (settings: Settings, complaints: [ConfigurationComplaint]) {
+        var complaints: [ConfigurationComplaint] = []
+        var tree = newer.tree
+        for path in fixed + [[running.store.name]]
+            + (newer.store.name == running.store.name ? [] : [[newer.store.name]])
+        {
+            let old = node(at: path[...], in: running.tree)
+            let new = node(at: path[...], in: newer.tree)
+            guard old?.json != new?.json else { continue }
+            let holder = new ?? node(at: path.dropLast(), in: newer.tree) ?? newer.tree
+            complaints.append(
+                ConfigurationComplaint(
+                    .warning, at: holder.mark, path: path.joined(separator: "."),
+                    "cannot change while the agent runs; restart the agent for it"))
+            tree = replacing(path[...], in: tree, with: old)
+        }
+        guard !complaints.isEmpty else { return (newer, []) }
+        // Both were good, but the mixture need not be.
+        let (mixed, found) = SettingsDecoding.decode(tree, knownStores: [running.store.name])
+        guard let mixed else { return (running, complaints + found.filter { $0.severity == .error }) }
+        return (mixed, complaints.inReadingOrder())
+    }
+
+    private static let fixed: [[String]] = [
+        ["scope"], ["name"], ["namespace"], ["state_dir"], ["guard"], ["bootstrap"], ["thread_pool_size"],
+        ["thread_stack_size"], ["restapi", "request_queue_size"], ["restapi", "thread_pool_size"],
+        ["postgresql", "data_dir"], ["postgresql", "config_dir"], ["postgresql", "bin_dir"],
+        ["postgresql", "bin_name"],
+        ["postgresql", "pgpass"],
+    ]
+
+    private static func node(at path: ArraySlice<String>, in tree: ConfigurationNode) -> ConfigurationNode? {
+        guard let key = path.first else { return tree }
+        return tree[key].flatMap { node(at: path.dropFirst(), in: $0) }
+    }
+
+    private static func replacing(
+        _ path: ArraySlice<String>, in tree: ConfigurationNode, with value: ConfigurationNode?
+    ) -> ConfigurationNode {
+        guard let key = path.first else { return tree }
+        if path.count == 1 { return tree.setting(key, to: value) }
+        let inner = tree[key] ?? ConfigurationNode(.map([]), at: tree.mark)
+        return tree.setting(key, to: replacing(path.dropFirst(), in: inner, with: value))
+    }
+
     /// Loads what an operator's command needs: scope, namespace, store, `ctl`. Nothing else is looked at.
     /// - Parameter store: the store given on the command line, which then need not be in the file.
     public static func loadForOperator(

@@ -35,6 +35,12 @@ public struct Settings: Sendable, Equatable {
     }
 }
 
+extension Settings: CustomStringConvertible, CustomReflectable {
+    /// Names only: the tree holds passwords as they were written.
+    public var description: String { "Settings(scope: \(scope), name: \(name), store: \(store.name))" }
+    public var customMirror: Mirror { Mirror(self, children: ["scope": scope, "name": name, "store": store.name]) }
+}
+
 /// The section that names the coordination store, decoded by the store's plugin.
 public struct StoreSection: Sendable, Equatable {
     /// The section's name, which is the plugin's: `zookeeper`, `embedded`.
@@ -45,6 +51,11 @@ public struct StoreSection: Sendable, Equatable {
         self.name = name
         self.node = node
     }
+}
+
+extension StoreSection: CustomStringConvertible, CustomReflectable {
+    public var description: String { "StoreSection(\(name))" }
+    public var customMirror: Mirror { Mirror(self, children: ["name": name]) }
 }
 
 /// What an operator's command needs of a configuration: no PostgreSQL, perhaps no scope nor name.

@@ -55,6 +55,27 @@ extension ConfigurationNode {
         }
     }
 
+    /// The same tree with stars for what stands under keys that hold secrets, for showing.
+    public var redacted: ConfigurationNode {
+        switch content {
+        case .null, .scalar: return self
+        case .list(let elements): return ConfigurationNode(.list(elements.map(\.redacted)), at: mark)
+        case .map(let pairs):
+            let shown = pairs.map { pair in
+                var pair = pair
+                let stars = ConfigurationNode(.scalar(text: "******", isPlain: false), at: pair.value.mark)
+                pair.value = !pair.value.isNull && Self.isSecret(pair.key) ? stars : pair.value.redacted
+                return pair
+            }
+            return ConfigurationNode(.map(shown), at: mark)
+        }
+    }
+
+    private static func isSecret(_ key: String) -> Bool {
+        let key = key.lowercased()
+        return key.hasSuffix("password") || ["token", "auth", "auth_data", "secret", "primary_conninfo"].contains(key)
+    }
+
     /// This mapping with another merged over it: mappings merge, null deletes, all else replaces.
     ///
     /// Keys keep their place; new ones come last. Where one of the two is no mapping, the other one replaces it.

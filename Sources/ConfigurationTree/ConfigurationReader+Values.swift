@@ -192,6 +192,11 @@ extension ConfigurationReader {
             complain(key, "expected \(expected), found \(value.kind)")
             return nil
         }
+        // The rest of such a text would be lost wherever C reads it.
+        guard !text.utf8.contains(0) else {
+            complain(key, "contains a NUL character")
+            return nil
+        }
         return text
     }
 

@@ -139,4 +139,45 @@ import Testing
                 "config: ttl: loop_wait 1 + 2 * retry_timeout 5 exceeds ttl 3; retry_timeout 1 is used"
             ])
     }
+
+    @Test func `no document crashes it`() throws {
+        var generator = SplitMix(state: 42)
+        let keys = [
+            "ttl", "loop_wait", "retry_timeout", "maximum_lag_on_failover", "max_timelines_history", "member_slots_ttl",
+            "primary_start_timeout", "synchronous_mode", "synchronous_node_count", "slots", "ignore_slots", "pause",
+            "standby_cluster", "postgresql", "parameters", "max_connections", "wal_keep_size", "wal_keep_segments",
+            "host",
+            "pg_hba", "basebackup", "callbacks", "port", "recovery_conf",
+        ]
+        func value(_ depth: Int) -> JSONValue {
+            switch generator.next() % (depth > 3 ? 7 : 10) {
+            case 0: return .null
+            case 1: return .bool(generator.next() % 2 == 0)
+            case 2: return .integer([0, -1, 20, .max, .min, 5_000_000_000][Int(generator.next() % 6)])
+            case 3: return .number([0.5, -1e300, 1e300, 9.3e18, .infinity, .nan][Int(generator.next() % 6)])
+            case 4:
+                return .string(
+                    ["", "on", "1TB", "9e99999", "0x", "-", "99999999TB", "é\u{0}"][Int(generator.next() % 8)])
+            case 5: return .string("30min")
+            case 6: return .integer(Int64(generator.next() % 40))
+            case 7: return .array((0..<generator.next() % 4).map { _ in value(depth + 1) })
+            default:
+                return .object(
+                    JSONObject(
+                        (0..<generator.next() % 8).map { _ in
+                            (key: keys[Int(generator.next() % UInt64(keys.count))], value: value(depth + 1))
+                        }))
+            }
+        }
+        let local = try #require(Samples.load(Samples.minimal).settings)
+        var accepted = 0
+        for _ in 0..<5000 {
+            guard let settings = DynamicSettings.decode(value(0), source: "config").settings else { continue }
+            let (configuration, _) = ConfigurationLoader.effective(
+                local: local, dynamic: settings, allPeersOurs: generator.next() % 2 == 0)
+            #expect(configuration.timing.loopWait + configuration.timing.retryTimeout * 2 <= configuration.timing.ttl)
+            accepted += 1
+        }
+        #expect(accepted > 100)
+    }
 }

@@ -393,6 +393,104 @@ import Testing
         #expect(!"\(loaded.complaints)".contains("hunter2"))
     }
 
+    @Test func `printed settings show no password`() throws {
+        let settings = try #require(Samples.load(Samples.minimal).settings)
+        var dumped = "\(settings)"
+        dump(settings, to: &dumped)
+        #expect(!dumped.contains("rep-pass"))
+        let shown = settings.tree.redacted.json.serialized()
+        #expect(!shown.contains("rep-pass"))
+        #expect(shown.contains("replicator"))
+    }
+
+    @Test func `the sample file that people start from is understood`() throws {
+        let loaded = Samples.load(
+            """
+            scope: batman
+            name: postgresql0
+            restapi:
+              listen: 127.0.0.1:8008
+              connect_address: 127.0.0.1:8008
+            zookeeper:
+              hosts: '127.0.0.1:2181','127.0.0.2:2181'
+            bootstrap:
+              dcs:
+                ttl: 30
+                loop_wait: 10
+                retry_timeout: 10
+                maximum_lag_on_failover: 1048576
+                postgresql:
+                  use_pg_rewind: true
+                  pg_hba:
+                  - host replication replicator 127.0.0.1/32 md5
+                  parameters:
+              initdb:
+              - encoding: UTF8
+              - data-checksums
+            postgresql:
+              listen: 127.0.0.1:5432
+              connect_address: 127.0.0.1:5432
+              data_dir: data/postgresql0
+              pgpass: /tmp/pgpass0
+              authentication:
+                replication:
+                  username: replicator
+                  password: rep-pass
+                superuser:
+                  username: postgres
+                  password: zalando
+                rewind:
+                  username: rewind_user
+                  password: rewind_password
+              parameters:
+                unix_socket_directories: '..'
+            tags:
+                noloadbalance: false
+                clonefrom: false
+                nostream: false
+            """.replacing("'127.0.0.1:2181','127.0.0.2:2181'", "127.0.0.1:2181,127.0.0.2:2181"))
+        #expect(loaded.complaints.map(\.description) == [])
+        #expect(loaded.settings != nil)
+    }
+
+    @Test func `a reload takes over what can change and warns of the rest`() throws {
+        let running = try #require(Samples.load(Samples.minimal).settings)
+        let newer = try #require(
+            Samples.load(
+                Samples.minimal.replacing("name: pg1", "name: pg2").replacing("/srv/pg1", "/srv/pg2")
+                    .replacing(":8008", ":8009").replacing(":2181", ":2182") + "tags: {nosync: true}\n"
+            ).settings)
+        let (settings, complaints) = ConfigurationLoader.reloading(running, with: newer)
+        #expect(
+            complaints.map { "\($0.severity) \($0)" } == [
+                "warning c.yml:2:7: name: cannot change while the agent runs; restart the agent for it",
+                "warning c.yml:6:3: zookeeper: cannot change while the agent runs; restart the agent for it",
+                "warning c.yml:9:13: postgresql.data_dir: cannot change while the agent runs; restart the agent for it",
+            ])
+        #expect(settings.name == "pg1")
+        #expect(settings.postgresql.dataDirectory == "/srv/pg1")
+        #expect(settings.stateDirectory == "/srv/pg1.matriarch")
+        #expect(settings.store == running.store)
+        #expect(settings.restAPI.listen.port == 8009)
+        #expect(settings.tags.isNoSync)
+        let same = ConfigurationLoader.reloading(running, with: running)
+        #expect(same.settings == running)
+        #expect(same.complaints.isEmpty)
+        let moved = try #require(
+            Samples.load(Samples.minimal.replacing("zookeeper:\n  hosts: [127.0.0.1:2181]", "embedded: {path: x}"))
+                .settings)
+        let kept = ConfigurationLoader.reloading(running, with: moved)
+        #expect(kept.settings.store == running.store)
+        #expect(kept.complaints.map(\.path) == ["zookeeper", "embedded"])
+    }
+
+    @Test func `a text with a NUL is refused`() {
+        #expect(
+            Samples.complaints(Samples.minimal.replacing("/srv/pg1", "\"/srv\\0/pg1\"")) == [
+                "error c.yml:9:13: postgresql.data_dir: contains a NUL character"
+            ])
+    }
+
     @Test func `an operator needs no PostgreSQL`() throws {
         let loaded = ConfigurationLoader.loadForOperator(
             path: nil,
