@@ -29,7 +29,8 @@ public struct EmbeddedStoreFactory: StoreFactory {
         let (path, pollInterval, complaints) = read(section)
         let errors = complaints.filter { $0.severity == .error }
         guard errors.isEmpty, let path else { throw ConfigurationComplaints(errors) }
-        return EmbeddedStore(path: path, root: context.root, pollInterval: pollInterval, logger: context.logger)
+        return EmbeddedCoordinationStore(
+            path: path, root: context.root, pollInterval: pollInterval, logger: context.logger)
     }
 
     private func read(

@@ -14,7 +14,7 @@ public import PluginInterfaces
 /// - Others' changes are noticed by inotify on the log file, and by a look each second.
 /// - A process stopped (SIGSTOP) in the middle of a transaction keeps the file locked until it goes on or is killed.
 ///   That costs availability, never safety: the others' leases are not renewed meanwhile.
-public final class EmbeddedStore: CoordinationStore {
+public final class EmbeddedCoordinationStore: CoordinationStore {
     private let engine: EmbeddedEngine
 
     /// The file is opened, and made if it is not there, by the first call; until that works calls say why not.
