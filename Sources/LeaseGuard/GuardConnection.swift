@@ -122,7 +122,8 @@ final class GuardConnection: Sendable {
             // On the queue: the descriptor is closed there, after the last of these.
             queue.async { [self] in send(request, bytes, blob, sequence) }
         }
-        if let blob { Glibc.close(blob) }
+        // On the queue as well: after the sending, however the wait ended.
+        if let blob { queue.async { Glibc.close(blob) } }
         let packet = try answer.get()
         if packet.refused { throw GuardError(.refused, packet.text) }
         return packet

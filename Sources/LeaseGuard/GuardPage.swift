@@ -13,7 +13,7 @@ final class GuardPage: Sendable {
 
     // The mapping lives as long as this object; its writer's half is written under `offered` only, the guard's half and
     // the round counter are read with atomics.
-    private nonisolated(unsafe) let page: OpaquePointer
+    nonisolated(unsafe) let page: OpaquePointer
     private let event: Int32
     private let offered: Mutex<Offered>
 
