@@ -25,17 +25,6 @@ public struct PluginContext: Sendable {
     }
 }
 
-/// Several complaints of one section, thrown together.
-public struct ConfigurationComplaints: Error, Sendable, CustomStringConvertible {
-    public var complaints: [ConfigurationComplaint]
-
-    public init(_ complaints: [ConfigurationComplaint]) {
-        self.complaints = complaints
-    }
-
-    public var description: String { complaints.map(\.description).joined(separator: "\n") }
-}
-
 /// Makes stores from the section of the configuration that the plugin owns.
 public protocol StoreFactory: Sendable {
     /// The section's name: `zookeeper`.
