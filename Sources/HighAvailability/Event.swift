@@ -37,8 +37,13 @@ public struct SessionFacts: Hashable, Sendable {
     public var granted: Duration
     public var renewalInterval: Duration
     public var isResumed: Bool
+    /// The session ends unless it is renewed even while nothing is led.
+    public var needsIdleRenewal: Bool
 
-    public init(id: SessionID, granted: Duration, renewalInterval: Duration, isResumed: Bool) {
+    public init(
+        id: SessionID, granted: Duration, renewalInterval: Duration, isResumed: Bool, needsIdleRenewal: Bool = false
+    ) {
+        self.needsIdleRenewal = needsIdleRenewal
         self.id = id
         self.granted = granted
         self.renewalInterval = renewalInterval

@@ -61,11 +61,12 @@ extension HAMachine {
     /// Whether to renew: as the holder, as one who suspects the holder (and wants proofs before the entry is free), or not.
     private var renewalKind: Bool? {
         switch world.lease {
-        case .held(let term): term.isFrozen ? nil : true
+        case .held(let term): term.isFrozen && world.sessionFacts?.needsIdleRenewal != true ? nil : true
         case .proving, .unresolved: true
         case .none:
-            world.race != nil && world.publishedMember != nil && !world.settings.tags.isNoFailover ? false : nil
-        case .acquiring, .ending, .releasing: nil
+            (world.race != nil && world.publishedMember != nil && !world.settings.tags.isNoFailover)
+                || world.sessionFacts?.needsIdleRenewal == true ? false : nil
+        case .acquiring, .ending, .releasing: world.sessionFacts?.needsIdleRenewal == true ? false : nil
         }
     }
 

@@ -177,6 +177,9 @@ public protocol StoreSession: Sendable {
     var granted: Duration { get }
     /// How often to renew for the deadlines to hold, given the store's rules.
     var renewalInterval: Duration { get }
+    /// Whether the session ends unless it is renewed even while nothing is led. False where the client's own heartbeats
+    /// keep it (ZooKeeper's pings).
+    var needsIdleRenewal: Bool { get }
     /// Whether `open` took up the session asked to be resumed.
     var isResumed: Bool { get }
     /// What a later instance needs to resume this session; nil when the store cannot. Secret: file mode 0600.
@@ -191,6 +194,10 @@ public protocol StoreSession: Sendable {
     func releaseLeader(within: Duration) async -> CommitOutcome
     /// Ends the session (its entries vanish) or, abandoned, leaves it to a successor or to expiry.
     func close(abandon: Bool) async
+}
+
+extension StoreSession {
+    public var needsIdleRenewal: Bool { false }
 }
 
 /// A store that coordinates a cluster: small values, transactions, sessions, watches.

@@ -1,0 +1,243 @@
+import ClusterModel
+import ClusterStore
+import HighAvailability
+import LeaseGuard
+import Logging
+import PeerClient
+import PluginInterfaces
+import PostgresControl
+
+extension Agent {
+    /// How long a store operation may take: what the timing rule gives one.
+    private var storeLimit: Duration { inForce.machine.retryTimeout }
+
+    /// Begins an effect. Nothing here waits; what takes time is a task whose end is an event.
+    func perform(_ effect: Effect) {
+        let yield = self.yield
+        switch effect {
+        case .openSession(let lifetime, let resume):
+            open(lifetime, resume: resume)
+        case .closeSession(let abandon):
+            let session = self.session
+            self.session = nil
+            if abandon { storeCloses = true }
+            if !abandon { state.remove("session") }
+            Task { await session?.close(abandon: abandon) }
+        case .read(let id, let resolving):
+            let cluster = self.cluster
+            let session = self.session
+            let limit = storeLimit
+            Task {
+                do throws(StoreError) {
+                    let view =
+                        resolving
+                        ? try await cluster.resolve(session: session, within: limit)
+                        : try await cluster.read(.linearizable, within: limit)
+                    yield(.view(id, view))
+                } catch {
+                    yield(.viewFailed(id, error.description))
+                }
+            }
+        case .commit(let id, let change):
+            let cluster = self.cluster
+            let session = self.session
+            let name = setup.settings.name
+            let limit = storeLimit
+            Task {
+                yield(.committed(id, await cluster.commit(change, as: name, session: session, within: limit)))
+            }
+        case .renew(let id, let holding, let limit):
+            guard let session else {
+                yield(.renewed(id, .unknown("no session is open")))
+                return
+            }
+            Task {
+                switch await session.renew(holding: holding, within: limit) {
+                case .proven(let sent, let until): yield(.renewed(id, .proven(sent: sent, notExpiredBefore: until)))
+                case .gone(let why): yield(.renewed(id, .gone(why)))
+                case .unknown(let error): yield(.renewed(id, .unknown(error.description)))
+                }
+            }
+        case .release(let id):
+            guard let session else {
+                yield(.released(id, .notSent("no session is open")))
+                return
+            }
+            let cluster = self.cluster
+            let limit = storeLimit
+            Task { yield(.released(id, await cluster.releaseLeader(session, within: limit))) }
+
+        case .arm(let fence, let deadlines):
+            link.arm(fence, deadlines)
+        case .endTerm:
+            link.endTerm()
+        case .posture(let posture):
+            let link = self.link
+            let term = machine.world.term
+            Task { await link.posture(posture, term: term?.fence, grace: term?.deadlines.granted ?? .seconds(30)) }
+        case .stopServer(let mode):
+            let link = self.link
+            Task { await link.stop(mode) }
+        case .startJob(let id, let job):
+            start(id, job)
+        case .cancelJob(let id):
+            jobTasks[id]?.cancel()
+
+        case .sample:
+            guard let monitor else {
+                yield(.sampleFailed("not ready"))
+                return
+            }
+            Task {
+                switch await monitor.sample(within: .seconds(3)) {
+                case .success(let sample): yield(.sample(sample))
+                case .failure(let error): yield(.sampleFailed(error.description))
+                }
+            }
+        case .queryPeers(let addresses, let limit):
+            let peers = self.peers
+            for address in addresses {
+                Task {
+                    switch await peers.status(of: address.name, apiURL: address.apiURL, within: limit) {
+                    case .success(let status): yield(.peer(status))
+                    case .failure(let error): yield(.peerSilent(address.name, error.description))
+                    }
+                }
+            }
+        case .watchPeers(let addresses):
+            watch(addresses)
+        case .persistMarker(let id, let marker):
+            let state = self.state
+            let logger = self.logger
+            Task {
+                let failure = await blocking { () -> String? in
+                    do throws(AgentError) {
+                        try state.save(marker)
+                        return nil
+                    } catch {
+                        return error.description
+                    }
+                }
+                if let failure { logger.error("\(failure)") }
+                yield(.persisted(id, succeeded: failure == nil))
+            }
+        case .checkpoint(let id):
+            let operations = PostgresOperations(layout: inForce.layout, logger: logger)
+            let logger = self.logger
+            Task {
+                do throws(PostgresError) {
+                    try await operations.checkpoint(within: .seconds(3600))
+                    yield(.checkpointed(id, succeeded: true))
+                } catch {
+                    logger.warning("checkpoint: \(error)")
+                    yield(.checkpointed(id, succeeded: false))
+                }
+            }
+        case .readHistory(let id):
+            readHistory(id)
+        case .callback(let action, let role, let fence):
+            callback(action, role, fence)
+        case .answer(let id, let answer):
+            shared.answer(id, answer)
+        case .probeDuplicate(let url):
+            let peers = self.peers
+            Task { yield(.duplicateProbed(isAlive: await peers.isAlive(apiURL: url, within: .seconds(3)))) }
+        case .exit(let code, let text):
+            if code == 0 { logger.info("\(text)") } else { logger.critical("\(text)") }
+            if exit == nil { exit = (code, text) }
+        }
+    }
+
+    private func open(_ lifetime: Duration, resume: Bool) {
+        let saved = resume ? state.session() : nil
+        let request = SessionRequest(lifetime: lifetime, name: setup.settings.name, resume: saved)
+        let store = self.store
+        Task {
+            do throws(StoreError) {
+                let session = try await store.openSession(request, within: max(storeLimit, .seconds(5)))
+                self.opened(session)
+            } catch {
+                self.yield(.sessionFailed(error.description))
+            }
+        }
+    }
+
+    private func opened(_ session: any StoreSession) {
+        self.session = session
+        if let resumption = session.resumption {
+            do throws(AgentError) {
+                try state.save(session: resumption)
+            } catch {
+                logger.warning("the session is not saved, a restart will not resume it: \(error)")
+            }
+        }
+        yield(
+            .sessionOpened(
+                SessionFacts(
+                    id: session.id, granted: session.granted, renewalInterval: session.renewalInterval,
+                    isResumed: session.isResumed, needsIdleRenewal: session.needsIdleRenewal)))
+    }
+
+    private func start(_ id: EffectID, _ job: Job) {
+        let yield = self.yield
+        var setup = self.setup
+        setup.settings = local
+        let runner = JobRunner(
+            setup: setup, inForce: inForce, link: link, catalog: catalog, logger: logger,
+            progress: { yield(.jobProgress(id, $0)) })
+        jobTasks[id] = Task {
+            let end = await runner.run(job)
+            yield(.jobEnded(id, end))
+            self.forget(id)
+        }
+    }
+
+    private func forget(_ id: EffectID) {
+        jobTasks[id] = nil
+    }
+
+    private func watch(_ addresses: [PeerAddress]) {
+        for (address, task) in followers where !addresses.contains(address) {
+            task.cancel()
+            followers[address] = nil
+        }
+        for address in addresses where followers[address] == nil {
+            let words = peers.follow(name: address.name, apiURL: address.apiURL)
+            let yield = self.yield
+            followers[address] = Task {
+                for await word in words {
+                    if Task.isCancelled { break }
+                    switch word {
+                    case .status(let status): yield(.peer(status))
+                    case .ended(let why): yield(.peerSilent(address.name, why))
+                    case .heartbeat, .unsupported: break
+                    }
+                }
+            }
+        }
+    }
+
+    private func readHistory(_ id: EffectID) {
+        let directory = inForce.layout.dataDirectory
+        let timeline = machine.world.sample?.timeline ?? Timeline(1)
+        let yield = self.yield
+        let logger = self.logger
+        Task {
+            let history = await blocking { () -> TimelineHistory? in
+                do throws(PostgresError) {
+                    guard let found = try TimelineAncestry.read(dataDirectory: directory, timeline: timeline) else {
+                        return nil
+                    }
+                    return TimelineHistory(
+                        rows: found.ancestry.steps.map {
+                            TimelineHistory.Row(timeline: $0.timeline, switchLSN: $0.switchpoint, reason: $0.reason)
+                        })
+                } catch {
+                    logger.warning("\(error)")
+                    return nil
+                }
+            }
+            yield(.localHistory(id, history))
+        }
+    }
+}

@@ -1,0 +1,369 @@
+import ChildProcesses
+public import ClusterModel
+import ClusterStore
+import Configuration
+import ConfigurationTree
+import Dispatch
+public import HighAvailability
+import LeaseGuard
+public import Logging
+import PeerClient
+import PluginInterfaces
+import PostgresControl
+import Synchronization
+
+/// One agent: feeds events to the state machine and carries its effects out.
+///
+/// The machine runs on a thread of its own and never waits: every effect that takes time is a task, and its end comes back
+/// as an event. So no job, no slow query and no store delays a renewal.
+public actor Agent {
+    nonisolated let executor = QueueExecutor("matriarch.machine")
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    nonisolated let setup: AgentSetup
+    nonisolated let logger: Logger
+    nonisolated let state: StateDirectory
+    nonisolated let shared: AgentShared
+    nonisolated let link: GuardLink
+    nonisolated let peers: PeerClient
+    nonisolated let cluster: ClusterStore
+    nonisolated let store: any CoordinationStore
+    nonisolated let events: AsyncStream<Event>
+    nonisolated let yield: @Sendable (Event) -> Void
+
+    var machine: HAMachine
+    var inForce: SettingsInForce
+    var catalog: SettingsCatalog?
+    var local: Settings
+    var session: (any StoreSession)?
+    var monitor: PostgresMonitor?
+    var jobTasks: [EffectID: Task<Void, Never>] = [:]
+    var followers: [PeerAddress: Task<Void, Never>] = [:]
+    var timer: (any DispatchSourceTimer)?
+    var timerAt: Instant = .distantFuture
+    var exit: (code: Int32, text: String)?
+    var lastConfiguration: JSONObject?
+    var lastMixed = false
+    var callbacks: [any PluginInterfaces.CallbackHandler] = []
+    var lock: StateLock?
+    var storeCloses = false
+
+    /// - Throws: what keeps the agent from starting, in words.
+    public init(setup: AgentSetup, logger: Logger) throws {
+        self.setup = setup
+        self.logger = logger
+        self.local = setup.settings
+        self.state = StateDirectory(path: setup.settings.stateDirectory)
+        let (stream, continuation) = AsyncStream.makeStream(of: Event.self)
+        self.events = stream
+        let yield: @Sendable (Event) -> Void = { continuation.yield($0) }
+        self.yield = yield
+        self.lock = try state.open()
+        guard let factory = setup.registry.store(section: setup.settings.store.name) else {
+            throw AgentError("no plugin owns the store section '\(setup.settings.store.name)'")
+        }
+        let store = try factory.makeStore(
+            setup.settings.store.node,
+            PluginContext(
+                root: setup.root, memberName: setup.settings.name, scope: setup.settings.scope,
+                stateDirectory: setup.settings.stateDirectory, retryTimeout: .seconds(10), logger: logger))
+        self.store = store
+        self.cluster = ClusterStore(store: store)
+        self.peers = try PeerClient(settings: setup.peerClientSettings, logger: logger)
+        self.link = GuardLink(
+            stateDirectory: setup.settings.stateDirectory, executable: setup.settings.guardProcess.executable,
+            dataDirectory: setup.settings.postgresql.dataDirectory, logger: logger, events: yield)
+
+        let cached = DynamicCache.read(setup.settings.postgresql.dataDirectory)
+        let (dynamic, complaints) = Self.dynamic(cached, setup)
+        for complaint in complaints { logger.warning("\(complaint)") }
+        let (effective, more) = ConfigurationLoader.effective(
+            local: setup.settings, dynamic: dynamic, allPeersOurs: true)
+        for complaint in more { logger.warning("\(complaint)") }
+        let inForce = SettingsInForce(setup, effective)
+        self.inForce = inForce
+        self.lastConfiguration = cached
+        let identity = setup.identity
+        self.machine = HAMachine(identity: identity, settings: inForce.machine, at: Self.moment())
+        self.shared = AgentShared(AgentStatus(name: identity.name, scope: identity.scope))
+        for factory in setup.registry.callbacks {
+            if let handler = try factory.makeHandler(effective.postgresql.callbacksNode) { callbacks.append(handler) }
+        }
+        self.cached = cached
+    }
+
+    private let cached: JSONObject?
+
+    static func moment() -> Moment {
+        Moment(now: SystemClock.now(), wall: SystemClock.wallTime(), random: UInt64.random(in: 0 ... .max))
+    }
+
+    /// The dynamic settings to begin with: the cache beside the data, else `bootstrap.dcs`.
+    private static func dynamic(
+        _ cached: JSONObject?, _ setup: AgentSetup
+    ) -> (DynamicSettings, [ConfigurationComplaint]) {
+        if let cached {
+            let (settings, complaints) = DynamicSettings.decode(.object(cached), source: "patroni.dynamic.json")
+            if let settings { return (settings, complaints) }
+        }
+        if let node = setup.settings.bootstrap?.dynamicNode {
+            let (settings, complaints) = DynamicSettings.decode(node, path: "bootstrap.dcs")
+            if let settings { return (settings, complaints) }
+        }
+        return (DynamicSettings(), [])
+    }
+
+    // MARK: - Life
+
+    /// Runs until the machine says that the agent ends. Returns the exit status and why.
+    public func run() async -> (code: Int32, text: String) {
+        await loadCatalog()
+        let tasks = Task { [self] in
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.link.run { facts in self.began(facts) } }
+                group.addTask { await self.listenToStore() }
+            }
+        }
+        for await event in events {
+            handle(event)
+            if exit != nil { break }
+        }
+        tasks.cancel()
+        timer?.cancel()
+        for task in followers.values { task.cancel() }
+        for task in jobTasks.values { task.cancel() }
+        await finishCallbacks()
+        await peers.shutdown()
+        if !machine.world.isServerUp, exit?.code == 0 {
+            await link.leave()
+        } else {
+            link.close()
+        }
+        if !storeCloses { await store.close() }
+        return exit ?? (0, "ended")
+    }
+
+    /// SIGTERM and SIGINT.
+    public nonisolated func stop() {
+        yield(.stopAsked)
+    }
+
+    private nonisolated func began(_ facts: ServerFacts) {
+        yield(
+            .started(
+                InstanceStart(
+                    server: facts, marker: state.marker(), cachedConfiguration: cached,
+                    hasSavedSession: state.session() != nil)))
+    }
+
+    private func loadCatalog() async {
+        do throws(PostgresError) {
+            catalog = try await SettingsCatalog.load(layout: inForce.layout) { [logger] command, onLine in
+                await ChildProcess.run(command, onLine: onLine.map { tell in { _, line in tell(line) } }, logger: logger)
+            }
+        } catch {
+            logger.warning("PostgreSQL's settings cannot be checked: \(error)")
+        }
+        monitor = PostgresMonitor(layout: inForce.layout, logger: logger)
+    }
+
+    private func listenToStore() async {
+        for await signal in store.signals() {
+            switch signal {
+            case .changed: yield(.storeChanged)
+            case .connected: yield(.storeConnected)
+            case .disconnected(let why): yield(.storeDisconnected(why))
+            case .sessionLost: yield(.sessionLost("the store says so"))
+            }
+        }
+    }
+
+    // MARK: - The machine
+
+    private func handle(_ event: Event) {
+        prepare(event)
+        let reaction = machine.handle(event, at: Self.moment())
+        for decision in reaction.decisions { log(decision) }
+        for effect in reaction.effects { perform(effect) }
+        setTimer(reaction.wakeAt)
+        shared.publish(machine.status, isNews: !reaction.decisions.isEmpty || isStatusEvent(event))
+    }
+
+    private func isStatusEvent(_ event: Event) -> Bool {
+        switch event {
+        case .wake, .renewed, .peer, .peerSilent, .storeChanged: false
+        default: true
+        }
+    }
+
+    /// What the runtime itself has to do with an event before the machine sees it.
+    private func prepare(_ event: Event) {
+        switch event {
+        case .view(_, let view):
+            takeConfiguration(view)
+        case .server(.down):
+            if let monitor { Task { await monitor.disconnect() } }
+        case .sample(let sample):
+            if sample.receiver?.status == "streaming" { dropAside() }
+        default:
+            break
+        }
+    }
+
+    private func log(_ decision: Decision) {
+        switch decision.weight {
+        case .routine:
+            logger.log(level: decision.text.contains("no action") ? .info : .debug, "\(decision.line)")
+        case .action: logger.info("\(decision.line)")
+        case .warning: logger.warning("\(decision.line)")
+        }
+    }
+
+    private func setTimer(_ instant: Instant) {
+        if instant == timerAt, timer != nil { return }
+        timerAt = instant
+        let delay = max(.zero, instant - SystemClock.now())
+        let timer: any DispatchSourceTimer
+        if let existing = self.timer {
+            timer = existing
+        } else {
+            timer = DispatchSource.makeTimerSource(queue: executor.queue)
+            let yield = self.yield
+            timer.setEventHandler { [weak self] in
+                self?.assumeIsolated { $0.timerAt = .distantFuture }
+                yield(.wake)
+            }
+            self.timer = timer
+            timer.resume()
+        }
+        timer.schedule(
+            deadline: .now() + .nanoseconds(Int(delay.nanosecondsClamped)), leeway: .milliseconds(1))
+    }
+
+    // MARK: - Configuration
+
+    /// The dynamic configuration of a view, when it is another than before.
+    private func takeConfiguration(_ view: ClusterView) {
+        let isMixed = view.members.contains { !$0.isMatriarch }
+        guard let configuration = view.configuration, configuration != lastConfiguration || isMixed != lastMixed else {
+            return
+        }
+        let isNew = configuration != lastConfiguration
+        lastConfiguration = configuration
+        lastMixed = isMixed
+        let (dynamic, complaints) = DynamicSettings.decode(
+            .object(configuration), source: "key \(setup.root)config")
+        for complaint in complaints { logger.log(level: complaint.severity == .error ? .error : .warning, "\(complaint)") }
+        guard let dynamic else {
+            logger.error("the dynamic configuration is refused as a whole; the previous one stays in force")
+            return
+        }
+        if isNew {
+            DynamicCache.write(inForce.layout.dataDirectory, configuration, logger)
+        }
+        apply(local: local, dynamic: dynamic, isMixed: isMixed)
+    }
+
+    func apply(local: Settings, dynamic: DynamicSettings, isMixed: Bool) {
+        let (effective, complaints) = ConfigurationLoader.effective(
+            local: local, dynamic: dynamic, allPeersOurs: !isMixed)
+        for complaint in complaints { logger.warning("\(complaint)") }
+        if dynamic.synchronousMode != .off {
+            logger.warning("synchronous_mode is not carried out by this release: replication is asynchronous")
+        }
+        var setup = self.setup
+        setup.settings = local
+        let before = inForce
+        inForce = SettingsInForce(setup, effective)
+        if inForce.machine != before.machine { yield(.settings(inForce.machine)) }
+        if inForce.layout != before.layout {
+            let layout = inForce.layout
+            if let monitor { Task { await monitor.use(layout, scope: .configured) } }
+            reloadPostgres()
+        }
+    }
+
+    /// Writes the files of the running server anew and has it read them; not while a job has its hands on them.
+    private func reloadPostgres() {
+        guard machine.world.isServerUp, machine.world.job == nil, let sample = machine.world.sample else { return }
+        let runner = self.runner
+        let upstream = machine.world.upstream.flatMap { $0 }
+        let fence = machine.world.term?.fence
+        Task { [logger] in
+            let end = await runner.rewriteConfiguration(isStandby: sample.isInRecovery, upstream: upstream)
+            if case .failed(let why) = end { logger.error("PostgreSQL's configuration was not rewritten: \(why)") }
+            await self.callback(.onReload, sample.isInRecovery ? .replica : .primary, fence)
+        }
+    }
+
+    /// SIGHUP and `POST /reload`: reads the file again. A bad file changes nothing; returns what was refused.
+    public func reload() async -> String? {
+        let path = setup.configurationPath
+        let environment = setup.environment
+        let stores = setup.registry.stores.map(\.section)
+        let loaded = await blocking {
+            ConfigurationLoader.load(path: path, environment: environment, knownStores: stores)
+        }
+        for complaint in loaded.complaints {
+            logger.log(level: complaint.severity == .error ? .error : .warning, "\(complaint)")
+        }
+        guard let newer = loaded.settings else {
+            let text = loaded.complaints.filter { $0.severity == .error }.map(\.description).joined(separator: "\n")
+            logger.error("reload refused, nothing has changed: the configuration has errors")
+            return text
+        }
+        let (settings, complaints) = ConfigurationLoader.reloading(local, with: newer)
+        for complaint in complaints { logger.warning("\(complaint)") }
+        local = settings
+        apply(local: settings, dynamic: inForce.effective.dynamic, isMixed: lastMixed)
+        reloadPostgres()
+        logger.info("configuration reloaded")
+        return nil
+    }
+
+    /// The settings in force now, for parts that are reloaded with the agent.
+    public var currentSettings: Settings { local }
+
+    var runner: JobRunner {
+        var setup = self.setup
+        setup.settings = local
+        return JobRunner(
+            setup: setup, inForce: inForce, link: link, catalog: catalog, logger: logger, progress: { _ in })
+    }
+
+    /// The old data directory is kept until the new one streams; now it does.
+    private func dropAside() {
+        guard let bytes = state.read("aside") else { return }
+        state.remove("aside")
+        let path = String(decoding: bytes, as: UTF8.self)
+        guard path.hasPrefix(inForce.layout.dataDirectory + ".diverged-") else { return }
+        logger.info("the new copy streams: removing the old data in \(path)")
+        Task { [logger] in
+            let end = await ChildProcess.run(PluginCommand("rm", ["-rf", "--", path]), logger: logger)
+            if !end.isSuccess { logger.warning("\(path) could not be removed: \(end.explanation)") }
+        }
+    }
+
+    // MARK: - Callbacks
+
+    private var callbackTail: Task<Void, Never>?
+
+    func callback(_ action: CallbackAction, _ role: MemberRole, _ fence: Fence?) {
+        guard !callbacks.isEmpty, let action = CallbackEvent.Action(rawValue: action.rawValue) else { return }
+        let event = CallbackEvent(action: action, role: role, scope: setup.settings.scope, fence: fence)
+        for handler in callbacks {
+            let logger = self.logger
+            Task {
+                let failure = await handler.handle(event) { command in
+                    await ChildProcess.run(
+                        command, onLine: { _, line in logger.info("\(action.rawValue): \(line)") }, logger: logger)
+                }
+                if let failure { logger.warning("callback \(action.rawValue) \(role.rawValue): \(failure)") }
+            }
+        }
+    }
+
+    private func finishCallbacks() async {
+        await callbackTail?.value
+    }
+}
