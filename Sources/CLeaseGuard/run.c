@@ -35,7 +35,11 @@ static int start(const char *path, char *const *arguments, int errors, pid_t *pi
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    code = posix_spawn(pid, path, &actions, &attributes, arguments, environ);
+    // A guard lives long and needs nothing of what the agent was told by its environment, passwords perhaps.
+    char *environment[2] = {NULL, NULL};
+    for (char **each = environ; *each; each++)
+        if (strncmp(*each, "PATH=", 5) == 0) environment[0] = *each;
+    code = posix_spawn(pid, path, &actions, &attributes, arguments, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return code;

@@ -35,19 +35,24 @@ public struct PostmasterStart: Hashable, Sendable {
         self.term = term
     }
 
-    /// This process's own environment.
+    /// This process's own environment, without what configures the agent: passwords are among it.
     public static func inheritedEnvironment() -> [String: String] {
         var values: [String: String] = [:]
         guard var at = mg_environment() else { return values }
         while let entry = at.pointee {
             let text = String(cString: entry)
             if let equals = text.firstIndex(of: "=") {
-                values[String(text[..<equals])] = String(text[text.index(after: equals)...])
+                let name = String(text[..<equals])
+                if !Self.withheld.contains(where: { name.hasPrefix($0) }) {
+                    values[name] = String(text[text.index(after: equals)...])
+                }
             }
             at += 1
         }
         return values
     }
+
+    private static let withheld = ["PATRONI_", "MATRIARCH_", "KUBERNETES_", "PGPASSWORD"]
 
     /// The NUL-terminated strings that the guard reads; nil if one holds a NUL itself.
     func blob() -> [UInt8]? {

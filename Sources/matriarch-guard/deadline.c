@@ -224,7 +224,8 @@ static const char *why_stop(int64_t now, int64_t *kill_at) {
 
     case MG_MODE_STOPPING:
         if (passed) return "the deadline has passed";
-        if (!guard.lease.armed && in_production(now, false)) return "it is in production without a term";
+        if (!guard.lease.armed && now >= guard.grace_until && in_production(now, false))
+            return "it is in production without a term";
         return NULL;
 
     case MG_MODE_RESUMED:

@@ -42,6 +42,7 @@ static const char usage[] =
     "  --tick-ms N            look at the page at least every N milliseconds\n"
     "  --watchdog FILE        feed this watchdog device while the lease lasts\n"
     "  --watchdog-timeout N   the device's timeout in seconds (default 5)\n"
+    "  --scan-by-parent       find PostgreSQL's processes as on kernels that do not list children\n"
     "  --foreground           do not become a daemon; log to stderr\n"
     "  --version              print the version\n"
     "  --help                 print this\n";
@@ -277,6 +278,7 @@ int main(int argc, char **argv) {
         {"state-dir", required_argument, NULL, 's'},  {"postgres-log", required_argument, NULL, 'l'},
         {"tick-ms", required_argument, NULL, 't'},    {"watchdog", required_argument, NULL, 'w'},
         {"watchdog-timeout", required_argument, NULL, 'W'}, {"foreground", no_argument, NULL, 'f'},
+        {"scan-by-parent", no_argument, NULL, 'p'},
         {"version", no_argument, NULL, 'v'},          {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -287,6 +289,7 @@ int main(int argc, char **argv) {
         case 't': guard.tick = number(optarg, "--tick-ms", 1, 1000) * MILLISECOND; break;
         case 'w': guard.watchdog_path = optarg; break;
         case 'W': guard.watchdog_timeout = number(optarg, "--watchdog-timeout", 1, 600) * SECOND; break;
+        case 'p': guard.degraded |= MG_DEGRADED_CHILDREN; break;
         case 'f': foreground = true; break;
         case 'v': printf("matriarch-guard %s (protocol %d)\n", VERSION, MG_PROTOCOL_VERSION); return 0;
         case 'h': fputs(usage, stdout); return 0;

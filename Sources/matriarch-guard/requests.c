@@ -189,7 +189,7 @@ static const char *mode_objection(const struct mg_request *request, int64_t now)
     if (guard.stopping.active) return "PostgreSQL is being stopped";
     if (to == MG_MODE_NONE) return guard.postmaster.life == SILENT ? NULL : "PostgreSQL is not silent";
     if (!running) return "no postmaster is running";
-    if (to == from && to != MG_MODE_RESUMED) return NULL;
+    if (to == from) return NULL;
     if (from == MG_MODE_STOPPING) return "a stop is under way";
     switch (to) {
     case MG_MODE_REPLICA:
@@ -221,10 +221,22 @@ static void handle_mode(const struct mg_request *request, int64_t now) {
         agent_reply(&request->header, true, 0, wrong);
         return;
     }
-    if (guard.mode != request->mode) note("mode %s, was %s", mode_name(request->mode), mode_name(guard.mode));
+    enum mg_mode from = guard.mode;
+    if (from == request->mode) {
+        // Said again: nothing changes, a grace least of all.
+        agent_reply(&request->header, false, guard.postmaster.pid, "");
+        return;
+    }
+    note("mode %s, was %s", mode_name(request->mode), mode_name(from));
     guard.mode = request->mode;
-    if (request->mode == MG_MODE_STOPPING) guard.lease.frozen = guard.lease.armed;
-    guard.grace_until = request->mode == MG_MODE_RESUMED ? now + request->duration : 0;
+    if (request->mode == MG_MODE_STOPPING) {
+        // A stop loosens nothing and tightens nothing: what was suspended stays so, a grace goes on.
+        if (from == MG_MODE_PAUSED) guard.lease.armed = false;
+        guard.lease.frozen = guard.lease.armed;
+        if (from == MG_MODE_PAUSED) guard.grace_until = NEVER;
+    } else {
+        guard.grace_until = request->mode == MG_MODE_RESUMED ? now + request->duration : 0;
+    }
     if (request->mode == MG_MODE_REPLICA) guard.control_next = now;
     deadline_set_own_end(now);
     agent_reply(&request->header, false, guard.postmaster.pid, "");

@@ -47,9 +47,9 @@ struct DeadlineTests {
         }
     }
 
-    @Test("A postmaster that is stopped at Q is gone by K, with its backends")
-    func postmasterStopped() async throws {
-        try await GuardedServer.with { server in
+    @Test("A postmaster that is stopped at Q is gone by K, with its backends", arguments: ["", "--scan-by-parent"])
+    func postmasterStopped(options: String) async throws {
+        try await GuardedServer.with(guardOptions: options) { server in
             let client = try await server.connect()
             let reports = Reports(client)
             let deadline = try await server.startPrimary(client, quit: .seconds(4))

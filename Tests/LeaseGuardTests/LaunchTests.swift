@@ -1,3 +1,4 @@
+import CLeaseGuard
 import ClusterModel
 import Glibc
 import Testing
@@ -83,6 +84,57 @@ struct LaunchTests {
             try await client.leave()
             try await eventually { kill(pid, 0) != 0 }
             #expect(access(server.state + "/guard.sock", F_OK) != 0)
+        }
+    }
+
+    @Test("Garbage on the socket harms nobody")
+    func garbage() async throws {
+        try await GuardedServer.with { server in
+            let client = try await server.connect()
+            let directory = mg_open_directory(server.state)
+            defer { close(directory) }
+            var generator = SystemRandomNumberGenerator()
+            for length in [1, 15, 16, 64, 200, 1100, 3000] {
+                let socket = mg_socket_connect(directory, "guard.sock")
+                let bytes = (0..<length).map { _ in UInt8.random(in: 0...255, using: &generator) }
+                #expect(mg_socket_send(socket, bytes, bytes.count, nil, 0, nil, 0) == 0)
+                // The guard closes it.
+                #expect(mg_wait_readable(socket, (BootClock.now + .seconds(5)).nanoseconds) == 1)
+                close(socket)
+            }
+            #expect(client.isAlive)
+            // Nor does it on the agent's own connection: every request type with random contents.
+            for type in UInt16(0)...12 {
+                var request = mg_request()
+                withUnsafeMutableBytes(of: &request) { bytes in
+                    for index in bytes.indices { bytes[index] = UInt8.random(in: 0...255, using: &generator) }
+                }
+                request.header = mg_header(magic: 0, version: 0, type: type, sequence: 0)
+                if UInt32(type) == MG_LEAVE.rawValue { continue }
+                do throws(GuardError) {
+                    _ = try await client.connection.ask(request, within: .seconds(5))
+                } catch {
+                    #expect(error.code == .refused, "\(type): \(error)")
+                }
+            }
+            #expect(try await client.status().isSilent)
+        }
+    }
+
+    @Test("A connection that says nothing does not stay, and keeps nobody out")
+    func mute() async throws {
+        try await GuardedServer.with { server in
+            let client = try await server.connect()
+            let directory = mg_open_directory(server.state)
+            defer { close(directory) }
+            let sockets = (0..<6).map { _ in mg_socket_connect(directory, "guard.sock") }
+            defer { for socket in sockets { close(socket) } }
+            #expect(try await client.status().isSilent)
+            let second = try await server.connect(launch: false)
+            #expect(try await second.status().isSilent)
+            for socket in sockets {
+                try await eventually { mg_wait_readable(socket, 0) == 1 }
+            }
         }
     }
 

@@ -266,7 +266,7 @@ uint64_t mg_start_time(pid_t pid);
 // This process's environment, NULL-terminated. (Swift 6 does not let one touch `environ`.)
 char *const *mg_environment(void);
 
-// Runs a program with stdin from /dev/null, stdout discarded and no other descriptors, and waits for its end until the
+// Runs a program with stdin from /dev/null, stdout discarded, no other descriptors and of the environment PATH alone, and waits for its end until the
 // instant. The first bytes it wrote to stderr are put into `message`. Returns its wait status, or -1 with errno
 // (ETIMEDOUT: it was killed). Blocks: not for the cooperative pool.
 int mg_run(const char *path, char *const *arguments, int64_t until, char *message, size_t capacity);
