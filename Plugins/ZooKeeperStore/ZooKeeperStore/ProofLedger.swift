@@ -1,0 +1,132 @@
+#if ZooKeeper
+    import ClusterModel
+
+    /// What kind of server the handle is connected to.
+    enum ServerRole: Hashable, Sendable {
+        /// The ensemble's leader, or a server that is alone.
+        case leader
+        /// A follower, an observer, or nobody knows: the careful reckoning holds.
+        case follower
+    }
+
+    /// Until when the session cannot have expired, as far as acknowledged proofs show. Pure.
+    ///
+    /// A *proof* is a transaction that was committed while our session lived: `multi` of nothing but checks, a quorum
+    /// proposal like any other. *s* is the instant just before it was sent, *T* the lifetime that the server granted,
+    /// and *E* the earliest instant at which the leader expires the session.
+    ///
+    /// **Connected to the leader** (or to a server that is alone): the leader's session tracker is touched when the
+    /// request arrives (`ZooKeeperServer.submitRequestNow`), before it is proposed. So E = s + T.
+    ///
+    /// **Connected to a follower**: a forwarded write does not touch the leader's tracker. The follower notes the touch
+    /// in a table of its own (`LearnerSessionTracker`), which it hands to the leader in reply to the leader's ping, sent
+    /// each half tick (`Leader.lead`, `Learner.ping`). A proof that was answered shows that the channel between the two
+    /// worked, for its proposal and its commit went through it, in order. Between two proofs that are sent half a tick
+    /// and a bit apart lies one ping at least; the touch of the first is in the reply to it at the latest, and that
+    /// reply is before the third proof's request in the follower's stream to the leader. So E = s(k-2) + T, where k, k-1
+    /// and k-2 are proofs at least that far apart. It assumes that the leader's pings do not starve while its pipeline
+    /// runs. Proofs sent closer together do not count one by one, only those far enough apart do.
+    ///
+    /// **By heartbeats alone** (only with `sync_limit` and `tick_time` given): a server that answers a read has heard
+    /// from its leader at most syncLimit ticks ago, and expiry is due T after the last touch that reached it; two
+    /// ticks cover the ping's period and the rounding, one interval the answer before. So
+    /// E = s + T - (syncLimit + 2) ticks - r.
+    ///
+    /// What can only move the true expiry later: the tracker rounds up to its next bucket, a new leader gives everybody
+    /// the full T, and a reconnecting client touches the leader.
+    ///
+    /// T is read after each connect (`zoo_recv_timeout`), never the lifetime asked for: servers hold it between
+    /// minSessionTimeout and maxSessionTimeout, by default 2 and 20 ticks (`ZooKeeperServer.processConnectRequest`).
+    struct ProofLedger: Hashable, Sendable {
+        /// T.
+        let lifetime: Duration
+        /// Half a tick and half of the slack: how far apart proofs through a follower must be to count one by one.
+        let gap: Duration
+        /// How often to prove through a follower.
+        let followerInterval: Duration
+        /// How often to prove to the leader.
+        var leaderInterval: Duration { lifetime / 4 }
+        /// When the reckoning by heartbeats is configured and leaves enough time.
+        let heartbeat: Heartbeat?
+
+        /// The reckoning without writes.
+        struct Heartbeat: Hashable, Sendable {
+            var interval: Duration
+            /// (syncLimit + 2) ticks + r.
+            var lag: Duration
+        }
+
+        /// Send instants of acknowledged proofs of this connection, ascending.
+        private(set) var proofs: [Instant] = []
+
+        /// - Parameters:
+        ///   - lifetime: what the server granted.
+        ///   - asked: what it was asked for. More granted than asked was raised to the minimum, by default two ticks.
+        ///   - tick: the servers' tickTime, when known. When it is not, the interval of a sixth of the lifetime is
+        ///     trusted to be half a tick and a bit, which is true from a lifetime of three ticks and a bit on.
+        init(lifetime: Duration, asked: Duration, tick: Duration?, syncLimit: Int?) {
+            self.lifetime = lifetime
+            let sixth = lifetime / 6
+            let tickKnown = tick ?? (lifetime > asked ? lifetime / 2 : nil)
+            if let tickKnown {
+                gap = tickKnown / 2 + .milliseconds(25)
+                followerInterval = max(sixth, tickKnown / 2 + .milliseconds(50))
+            } else {
+                gap = sixth * 0.9
+                followerInterval = sixth
+            }
+            if let tick, let syncLimit {
+                let interval = lifetime / 10
+                let lag = tick * (syncLimit + 2) + interval
+                // E' - B - min(1 s, T/6) of the safety rules: from there on a stop begins.
+                let margin = Duration.milliseconds(5) + lifetime / 100
+                let stop = min(max(lifetime / 8, .milliseconds(400)), .seconds(2)) + min(.seconds(1), lifetime / 6)
+                heartbeat =
+                    lifetime - lag - margin - stop >= interval * 3
+                    ? Heartbeat(interval: interval, lag: lag) : nil
+            } else {
+                heartbeat = nil
+            }
+        }
+
+        /// How often to renew.
+        func interval(_ role: ServerRole) -> Duration {
+            if let heartbeat { return heartbeat.interval }
+            return role == .leader ? leaderInterval : followerInterval
+        }
+
+        /// A new connection: what was proved through the old one says nothing about this one's follower.
+        mutating func restart() {
+            proofs = []
+        }
+
+        /// Records an acknowledged proof.
+        mutating func acknowledge(sent: Instant) {
+            guard proofs.last.map({ $0 <= sent }) ?? true else { return }
+            proofs.append(sent)
+            // Enough for the reckoning: nothing older than two gaps before the latest is ever needed, except the one
+            // that begins them.
+            if let start = spaced(before: sent), let first = proofs.firstIndex(of: start) {
+                proofs.removeFirst(first)
+            }
+            if proofs.count > 256 { proofs.removeFirst(proofs.count - 256) }
+        }
+
+        /// E as the recorded proofs show it; nil while they show nothing.
+        func expiry(_ role: ServerRole) -> Instant? {
+            guard let last = proofs.last else { return nil }
+            return (role == .leader ? last : spaced(before: last)).map { $0 + lifetime }
+        }
+
+        /// E by a heartbeat that was sent then and answered.
+        func expiry(heartbeatSent sent: Instant) -> Instant? {
+            heartbeat.map { sent + lifetime - $0.lag }
+        }
+
+        /// The latest proof before two others, each a gap apart, up to that one.
+        private func spaced(before last: Instant) -> Instant? {
+            guard let middle = proofs.last(where: { $0 <= last - gap }) else { return nil }
+            return proofs.last { $0 <= middle - gap }
+        }
+    }
+#endif

@@ -1,0 +1,215 @@
+#if ZooKeeper
+    import ClusterModel
+    import PluginInterfaces
+    import Synchronization
+
+    /// One renewal by proof: a transaction of nothing but checks.
+    struct Prover {
+        let store: ZooKeeperClusterStore
+        let connection: ZooKeeperConnection
+        let live: Live
+        let deadline: Instant
+
+        func renew(holding: Bool) async -> RenewOutcome {
+            let mayGo = connection.state.withLock { state in
+                defer { state.isRenewing = true }
+                return !state.isRenewing
+            }
+            guard mayGo else { return .unknown(StoreError(.timedOut, "a renewal is under way already")) }
+            defer { connection.state.withLock { $0.isRenewing = false } }
+            if connection.state.withLock({ $0.ledger?.heartbeat }) != nil { return await heartbeat(holding) }
+            do throws(CallFailure) {
+                if let outcome = try await learnVersions(holding) { return outcome }
+                // Twice at most: the second time after a look at what a failed check means.
+                for attempt in 0..<2 {
+                    switch await prove(holding) {
+                    case .outcome(let outcome): return outcome
+                    case .checkFailed:
+                        if let outcome = try await look(holding, isLast: attempt > 0) { return outcome }
+                    }
+                }
+                return .unknown(StoreError(.timedOut, "own entries change faster than they can be checked"))
+            } catch {
+                return failed(error)
+            }
+        }
+
+        private enum Attempt {
+            case outcome(RenewOutcome)
+            case checkFailed
+        }
+
+        private func prove(_ holding: Bool) async -> Attempt {
+            let paths = store.paths
+            let (leader, member) = connection.state.withLock { ($0.leader.version, $0.member.version) }
+            var checks: [Operation] = []
+            if holding {
+                guard let leader else { return .checkFailed }
+                checks.append(.check(path: paths.path("leader"), version: leader))
+            }
+            if let member { checks.append(.check(path: paths.path(paths.member), version: member)) }
+            guard !checks.isEmpty else {
+                return .outcome(
+                    .unknown(
+                        StoreError(.misconfigured, "the own entry \(paths.path(paths.member)) is not in the store yet"))
+                )
+            }
+            guard SystemClock.now() < deadline else {
+                return .outcome(.unknown(StoreError(.timedOut, "no time was left to send a proof")))
+            }
+            let sent = SystemClock.now()
+            let reply = connection.submit(checks, live, isProof: true)
+            switch await reply.wait(until: deadline) {
+            case .success:
+                let expiry = connection.state.withLock { state -> Instant? in
+                    // What was proved through an earlier connection was forgotten with it.
+                    guard state.phase == .connected(live.generation) else { return nil }
+                    return state.ledger?.expiry(state.role)
+                }
+                guard let expiry else {
+                    return .outcome(
+                        .unknown(
+                            StoreError(.timedOut, "the first proofs through a follower of ZooKeeper show nothing yet")))
+                }
+                return .outcome(.proven(sent: sent, notExpiredBefore: expiry))
+            case .failure(let failure):
+                if failure.stage == .answered, failure.code == .badVersion || failure.code == .noNode {
+                    return .checkFailed
+                }
+                return .outcome(failed(failure))
+            }
+        }
+
+        /// Reads the versions that no write of ours told (after a resumption).
+        private func learnVersions(_ holding: Bool) async throws(CallFailure) -> RenewOutcome? {
+            let isKnown = connection.state.withLock {
+                $0.member.version != nil && (!holding || $0.leader.version != nil)
+            }
+            if isKnown { return nil }
+            return try await look(holding, isLast: false)
+        }
+
+        /// Reads our entries after a sync and takes over what our own writes explain; an outcome when they do not.
+        private func look(_ holding: Bool, isLast: Bool) async throws(CallFailure) -> RenewOutcome? {
+            let paths = store.paths
+            let reader = ZooKeeperReader(handle: live.handle, paths: paths, deadline: deadline)
+            let synced = live.handle.sync(paths.base)
+            let found = try await reader.nodes(["leader", paths.member])
+            do throws(CallFailure) {
+                _ = try await synced.wait(until: deadline).get()
+            } catch {
+                if error.code != .noNode { throw error }
+            }
+            let leader = found["leader"]?.stat
+            if holding, leader?.ownerSession != live.session {
+                let owner = leader.map { $0.ownerSession.map { "session \($0)" } ?? "nobody" }
+                return .gone(
+                    owner.map { "\(paths.path("leader")) belongs to \($0) now" }
+                        ?? "\(paths.path("leader")) is not there any more")
+            }
+            let member = found[paths.member]?.stat
+            return connection.state.withLock { state in
+                state.leader.adopt(leader?.ownerSession == live.session ? leader?.version : nil)
+                guard let member, member.ownerSession == live.session else {
+                    state.member.adopt(nil)
+                    return nil
+                }
+                guard state.member.explains(member.version) else {
+                    return .gone("\(paths.path(paths.member)) was written by another instance with this session")
+                }
+                state.member.adopt(member.version)
+                return nil
+            }
+        }
+
+        /// A read in place of a proof, where the servers' tick and syncLimit are configured and leave enough time.
+        private func heartbeat(_ holding: Bool) async -> RenewOutcome {
+            let sent = SystemClock.now()
+            do throws(CallFailure) {
+                let reader = ZooKeeperReader(handle: live.handle, paths: store.paths, deadline: deadline)
+                let found = try await reader.nodes(["leader", store.paths.member])
+                if holding, found["leader"]?.stat.ownerSession != live.session {
+                    // The server may be behind; look again after a sync.
+                    if let outcome = try await look(holding, isLast: true) { return outcome }
+                }
+                if let member = found[store.paths.member]?.stat, member.ownerSession == live.session {
+                    let isOurs = connection.state.withLock { $0.member.explains(member.version) }
+                    if !isOurs, let outcome = try await look(holding, isLast: true) { return outcome }
+                }
+                let expiry = connection.state.withLock { $0.ledger?.expiry(heartbeatSent: sent) }
+                guard let expiry else {
+                    return .unknown(StoreError(.unreachable, "the connection to ZooKeeper was lost meanwhile"))
+                }
+                return .proven(sent: sent, notExpiredBefore: expiry)
+            } catch {
+                return failed(error)
+            }
+        }
+
+        private func failed(_ failure: CallFailure) -> RenewOutcome {
+            let error = store.explain(failure, "prove the session", connection, live.generation)
+            return error.code == .sessionLost ? .gone(error.message) : .unknown(error)
+        }
+    }
+
+    extension ZooKeeperConnection {
+        /// Sends a transaction and keeps account of what it does to our own entries.
+        ///
+        /// The account is kept on the library's thread, in the order of the server's answers and before anybody waits
+        /// for them: a proof that runs beside a write of the member's entry must not take it for somebody else's.
+        func submit(_ operations: [Operation], _ live: Live, isProof: Bool = false) -> PendingReply<[NodeStat?]> {
+            let leader = paths.path("leader")
+            let member = paths.path(paths.member)
+            let writesLeader = operations.contains { $0.isWrite && $0.path == leader }
+            let writesMember = operations.contains { $0.isWrite && $0.path == member }
+            let acquires = operations.contains {
+                if case .create(leader, _, true) = $0 { return true }
+                return false
+            }
+            guard isProof || writesLeader || writesMember else { return live.handle.multi(operations) }
+            let sent = SystemClock.now()
+            state.withLock { state in
+                if writesLeader { state.leader.begin() }
+                if writesMember { state.member.begin() }
+            }
+            return live.handle.multi(operations) { [weak self] result in
+                self?.state.withLock { state in
+                    switch result {
+                    case .success(let stats):
+                        if writesLeader { state.leader.succeeded(Self.left(operations, stats, leader)) }
+                        if writesMember { state.member.succeeded(Self.left(operations, stats, member)) }
+                        if isProof || acquires, state.generation == live.generation {
+                            state.ledger?.acknowledge(sent: sent)
+                        }
+                    case .failure(let failure):
+                        // What may have happened stays uncertain until it was looked at.
+                        guard failure.stage != .unknown else { return }
+                        if writesLeader { state.leader.refused() }
+                        if writesMember { state.member.refused() }
+                    }
+                }
+            }
+        }
+
+        /// The version that a transaction left a node with; nil when it deleted it.
+        private static func left(_ operations: [Operation], _ stats: [NodeStat?], _ path: String) -> Int32? {
+            var version: Int32?
+            for (operation, stat) in zip(operations, stats) where operation.path == path {
+                switch operation {
+                case .create: version = 0
+                case .set: version = stat?.version
+                case .delete: version = nil
+                case .check(_, let seen): version = seen
+                }
+            }
+            return version
+        }
+    }
+
+    extension Operation {
+        var isWrite: Bool {
+            if case .check = self { return false }
+            return true
+        }
+    }
+#endif

@@ -1,0 +1,343 @@
+#if ZooKeeper
+    import ClusterModel
+    import Logging
+    import PluginInterfaces
+    import Synchronization
+
+    /// The cluster's entries in ZooKeeper.
+    ///
+    /// A handle of ZooKeeper is a session. The store has one at a time: opened by `openSession`, or by the first call
+    /// that needs one (a command that only reads), then replaced by `openSession`.
+    final class ZooKeeperClusterStore: CoordinationStore {
+        private struct State {
+            var connection: ZooKeeperConnection?
+            /// Whether the connection is that of a session handed out.
+            var isSession = false
+            var lifetime = Duration.seconds(10)
+            var isClosed = false
+            /// The newest transaction seen: no answer may show less.
+            var newest: UInt64 = 0
+            /// Each entry's newest change seen.
+            var modified: [StoreKey: UInt64] = [:]
+        }
+
+        let settings: ZooKeeperSettings
+        let paths: KeyPaths
+        private let state = Mutex(State())
+        private let mailbox = SignalMailbox()
+        let logger: Logger
+
+        init(_ settings: ZooKeeperSettings, paths: KeyPaths, logger: Logger) {
+            self.settings = settings
+            self.paths = paths
+            self.logger = logger
+            ZooKeeperHandle.messages.withLock { $0 = { logger.debug("zookeeper client: \($0)") } }
+        }
+
+        /// Under the servers' limit for a request (jute.maxbuffer, 1048575 bytes unless they were told otherwise).
+        let limits = StoreLimits(
+            bytesPerValue: 1_000_000, bytesPerTransaction: 1_040_000, operationsPerTransaction: 512,
+            versionsIncludeCreation: false)
+
+        func signals() -> AsyncStream<StoreSignal> {
+            let mailbox = mailbox
+            return AsyncStream { await mailbox.next() }
+        }
+
+        // MARK: Connections
+
+        private func makeConnection(lifetime: Duration, resume: ClientIdentity?) -> ZooKeeperConnection {
+            ZooKeeperConnection(
+                settings: settings, paths: paths, asked: lifetime, resume: resume,
+                signal: { [mailbox] in mailbox.post($0) })
+        }
+
+        /// The connection there is, or a new one where there is none or the last one died.
+        private func connection() throws(StoreError) -> ZooKeeperConnection {
+            let (connection, fresh, dead) = try state.withLock {
+                state throws(StoreError) -> (ZooKeeperConnection, Bool, ZooKeeperConnection?) in
+                if state.isClosed { throw StoreError(.closed, "the ZooKeeper store was closed") }
+                var dead: ZooKeeperConnection?
+                if let connection = state.connection {
+                    switch connection.phase {
+                    case .opening, .connected, .disconnected: return (connection, false, nil)
+                    case .dead, .closed: dead = connection
+                    }
+                }
+                let connection = makeConnection(lifetime: state.lifetime, resume: nil)
+                state.connection = connection
+                state.isSession = false
+                return (connection, true, dead)
+            }
+            if fresh { connection.start() }
+            // Its session is no more, or not ours to end.
+            dead?.shut(abandon: true)
+            return connection
+        }
+
+        func openSession(_ request: SessionRequest, within: Duration) async throws(StoreError) -> any StoreSession {
+            let deadline = SystemClock.now() + within
+            var resume: ClientIdentity?
+            if let saved = request.resume {
+                resume = ClientIdentity(encoded: saved)
+                if resume == nil { logger.warning("the saved ZooKeeper session is unreadable; a new one is opened") }
+            }
+            let (connection, former) = try replaceConnection(lifetime: request.lifetime, resume: resume)
+            // Its session ends: two sessions of one member would be in each other's way. Unless it is the one resumed.
+            if let former { await former.close(abandon: resume != nil && former.identity == resume) }
+            do throws(StoreError) {
+                _ = try await connection.ready(until: deadline, patient: true)
+            } catch {
+                if resume != nil, error.code == .sessionLost {
+                    logger.notice("the saved ZooKeeper session has expired; a new one is opened")
+                    connection.shut(abandon: true)
+                    var fresh = request
+                    fresh.resume = nil
+                    return try await openSession(fresh, within: max(.zero, deadline - SystemClock.now()))
+                }
+                // Abandoned, for a session that is taken up just now must not be ended by giving up.
+                await connection.close(abandon: true)
+                throw error
+            }
+            await connection.settleRole(until: min(deadline, SystemClock.now() + .milliseconds(500)))
+            guard let identity = connection.identity, let granted = connection.granted else {
+                await connection.close(abandon: true)
+                throw StoreError(.unreachable, "the connection to ZooKeeper was lost while the session was opened")
+            }
+            let session = ZooKeeperSession(
+                store: self, connection: connection, identity: identity, granted: granted, isResumed: resume != nil)
+            if resume != nil {
+                do throws(StoreError) {
+                    try await session.takeOverMemberEntry(until: deadline)
+                } catch {
+                    await connection.close(abandon: true)
+                    throw error
+                }
+            }
+            return session
+        }
+
+        /// Puts a connection for a session in place: the one there is, if nobody has a session on it and it fits.
+        private func replaceConnection(
+            lifetime: Duration, resume: ClientIdentity?
+        ) throws(StoreError) -> (ZooKeeperConnection, former: ZooKeeperConnection?) {
+            let (connection, former, isNew) = try state.withLock {
+                state throws(StoreError) -> (ZooKeeperConnection, ZooKeeperConnection?, Bool) in
+                if state.isClosed { throw StoreError(.closed, "the ZooKeeper store was closed") }
+                state.lifetime = lifetime
+                if let connection = state.connection, !state.isSession, resume == nil, connection.asked == lifetime {
+                    switch connection.phase {
+                    case .opening, .connected, .disconnected:
+                        state.isSession = true
+                        connection.state.withLock { $0.isSession = true }
+                        return (connection, nil, false)
+                    case .dead, .closed: break
+                    }
+                }
+                let former = state.connection
+                let connection = makeConnection(lifetime: lifetime, resume: resume)
+                connection.state.withLock { $0.isSession = true }
+                state.connection = connection
+                state.isSession = true
+                return (connection, former, true)
+            }
+            if isNew { connection.start() }
+            return (connection, former)
+        }
+
+        /// Forgets a connection that its session closed.
+        func forget(_ connection: ZooKeeperConnection) {
+            state.withLock { state in
+                guard state.connection === connection else { return }
+                state.connection = nil
+                state.isSession = false
+            }
+        }
+
+        func close() async {
+            let connection = state.withLock { state in
+                state.isClosed = true
+                defer { state.connection = nil }
+                return state.connection
+            }
+            await connection?.close(abandon: false)
+            mailbox.close()
+        }
+
+        // MARK: Reading
+
+        func read(
+            _ keys: KeySelection, _ consistency: StoreConsistency, within: Duration
+        ) async throws(StoreError) -> StoreSnapshot {
+            let deadline = SystemClock.now() + within
+            return try await read(keys, consistency, on: connection(), until: deadline)
+        }
+
+        /// Reads through a certain connection.
+        func read(
+            _ keys: KeySelection, _ consistency: StoreConsistency, on connection: ZooKeeperConnection,
+            until deadline: Instant
+        ) async throws(StoreError) -> StoreSnapshot {
+            let live = try await connection.ready(until: deadline)
+            let reader = ZooKeeperReader(handle: live.handle, paths: paths, deadline: deadline)
+            let requestedAt = SystemClock.now()
+            var known = state.withLock { $0.newest }
+            // A handle's first read syncs in any case: the server it met may be behind what an earlier one showed.
+            var sync = connection.state.withLock { !$0.isSynced }
+            switch consistency {
+            case .linearizable: sync = true
+            case .atLeast(let revision): if revision.number > known { sync = true }
+            }
+            do throws(CallFailure) {
+                var late = 0
+                while true {
+                    var pass = try await reader.pass(keys, sync: sync)
+                    if sync { connection.state.withLock { $0.isSynced = true } }
+                    var rounds = 1
+                    while !pass.isCut(known: known), rounds < 4 {
+                        // What the last pass saw, the server had seen before the next began.
+                        known = max(known, pass.newest)
+                        pass = try await reader.pass(keys, sync: false)
+                        rounds += 1
+                    }
+                    // Another read may have overtaken this one; a store that went back does so again and again.
+                    if !note(pass, known: known) {
+                        late += 1
+                        if late == 3 { throw CallFailure(.wentBack, .answered) }
+                        sync = true
+                        continue
+                    }
+                    return StoreSnapshot(
+                        revision: StoreRevision(number: max(pass.newest, known)), entries: pass.entries,
+                        isCut: pass.isCut(known: known), requestedAt: requestedAt)
+                }
+            } catch {
+                throw explain(error, "read \(paths.base)", connection, live.generation)
+            }
+        }
+
+        /// Remembers what a pass showed; false for one that is older than what was seen before.
+        private func note(_ pass: ReadPass, known: UInt64) -> Bool {
+            state.withLock { state in
+                for (key, modified) in pass.modified where modified < state.modified[key] ?? 0 { return false }
+                for (key, modified) in pass.modified { state.modified[key] = modified }
+                state.newest = max(state.newest, pass.newest, known)
+                return true
+            }
+        }
+
+        func noteCommit(_ number: UInt64) {
+            state.withLock { $0.newest = max($0.newest, number) }
+        }
+
+        var newest: UInt64 { state.withLock { $0.newest } }
+
+        // MARK: Writing
+
+        func commit(_ transaction: StoreTransaction, within: Duration) async -> CommitOutcome {
+            let deadline = SystemClock.now() + within
+            if let error = tooLarge(transaction) { return .notSent(error) }
+            do throws(StoreError) {
+                let connection = try connection()
+                let live = try await connection.ready(until: deadline)
+                if let session = transaction.foreignSession(besides: live.session) {
+                    return .notSent(
+                        StoreError(
+                            .sessionLost, "entries for session \(session) need that session; now is \(live.session)"))
+                }
+                return await Committer(store: self, connection: connection, live: live, deadline: deadline)
+                    .commit(transaction)
+            } catch {
+                return .notSent(error)
+            }
+        }
+
+        private func tooLarge(_ transaction: StoreTransaction) -> StoreError? {
+            var total = 0
+            for write in transaction.writes {
+                guard case .create(let key, let value, _) = write.asCreate else { continue }
+                if value.count > limits.bytesPerValue {
+                    return StoreError(
+                        .tooLarge,
+                        "the value of \(paths.path(key)) has \(value.count) bytes; ZooKeeper takes \(limits.bytesPerValue)"
+                    )
+                }
+                total += value.count
+            }
+            let operations = transaction.compares.count * 2 + transaction.writes.count
+            if total > limits.bytesPerTransaction || operations > limits.operationsPerTransaction {
+                return StoreError(
+                    .tooLarge,
+                    "a transaction of \(total) bytes and \(operations) operations; ZooKeeper takes "
+                        + "\(limits.bytesPerTransaction) bytes, and \(limits.operationsPerTransaction) operations")
+            }
+            return nil
+        }
+
+        // MARK: Errors
+
+        /// A failed request in the words of the store's users; a silent server is suspected on the way.
+        func explain(
+            _ failure: CallFailure, _ attempt: String, _ connection: ZooKeeperConnection, _ generation: Int
+        ) -> StoreError {
+            switch failure.code {
+            case .notAuthorized:
+                return StoreError(
+                    .notAuthorized,
+                    "cannot \(attempt): the nodes' access list does not allow it to this client; "
+                        + (settings.credentials.isEmpty
+                            ? "set zookeeper.auth_data to credentials that it names"
+                            : "check the credentials in zookeeper.auth_data, or mend the list with setAcl"))
+            case .sessionExpired, .invalidState, .closing, .authFailed:
+                if case .dead(let death) = connection.phase { return connection.error(of: death) }
+                if failure.code == .closing {
+                    return StoreError(.closed, "cannot \(attempt): the connection was closed")
+                }
+                return connection.error(of: failure.code == .authFailed ? .authenticationFailed : .expired)
+            case .operationTimeout:
+                connection.suspectServer(generation)
+                return StoreError(.timedOut, "cannot \(attempt): ZooKeeper did not answer in time")
+            case .wentBack:
+                return StoreError(
+                    .malformed,
+                    "cannot \(attempt): ZooKeeper shows entries older than it did before; if it was restored from a "
+                        + "backup, restart this agent")
+            case .invalidACL:
+                return StoreError(
+                    .misconfigured, "cannot \(attempt): ZooKeeper refuses the access list; check zookeeper.set_acls")
+            default:
+                return StoreError(.unreachable, "cannot \(attempt): \(failure.code)")
+            }
+        }
+    }
+
+    extension ZooKeeperCode {
+        /// No code of the library: an answer showed less than an earlier one.
+        static let wentBack = ZooKeeperCode(-9999)
+    }
+
+    extension StoreTransaction {
+        /// A session other than this one that entries shall live as long as.
+        func foreignSession(besides own: SessionID) -> SessionID? {
+            for write in writes {
+                switch write {
+                case .create(_, _, .session(let session)), .put(_, _, .session(let session)):
+                    if session != own { return session }
+                case .create, .put, .delete: continue
+                }
+            }
+            return nil
+        }
+    }
+
+    extension StoreWrite {
+        /// A put seen as a create; nil for a delete.
+        fileprivate var asCreate: StoreWrite? {
+            switch self {
+            case .create: self
+            case .put(let key, let value, let lifetime): .create(key, value, lifetime)
+            case .delete: nil
+            }
+        }
+    }
+#endif

@@ -1,0 +1,187 @@
+#if ZooKeeper
+    import ConfigurationTree
+
+    extension ZooKeeperSettings {
+        /// Reads the section; nil settings when a complaint is an error.
+        static func read(
+            _ section: ConfigurationNode, path: String
+        ) -> (settings: ZooKeeperSettings?, complaints: [ConfigurationComplaint]) {
+            let reader = ConfigurationReader(section, path: path)
+            var settings = ZooKeeperSettings(servers: [])
+            settings.readHosts(reader)
+            refuseEncryption(reader)
+            settings.readCredentials(reader)
+            settings.readAccessList(reader)
+            settings.connectTimeout = reader.duration(
+                "connect_timeout", in: .milliseconds(50) ... .seconds(60), default: settings.connectTimeout)
+            settings.tick = reader.duration(
+                "tick_time", defaultUnit: .milliseconds, in: .milliseconds(10) ... .seconds(60))
+            settings.syncLimit = reader.int("sync_limit", in: 1...1000)
+            if settings.syncLimit != nil, settings.tick == nil, !reader.has("tick_time") {
+                reader.complain(
+                    "sync_limit", "needs tick_time as well: set it to the servers' tickTime in milliseconds")
+            }
+            settings.isBehindProxy = reader.bool("behind_proxy", default: false)
+            let complaints = reader.finish()
+            return (complaints.contains { $0.severity == .error } ? nil : settings, complaints)
+        }
+
+        // MARK: Hosts
+
+        private mutating func readHosts(_ reader: ConfigurationReader) {
+            guard var texts = reader.stringList("hosts") else {
+                if !reader.has("hosts") {
+                    reader.complainMissing("hosts", "name the servers, such as [zk1:2181, zk2:2181, zk3:2181]")
+                }
+                readChroot(reader, besides: nil)
+                return
+            }
+            var suffix: String?
+            if let last = texts.last, let slash = last.firstIndex(of: "/") {
+                suffix = String(last[slash...])
+                texts[texts.count - 1] = String(last[..<slash])
+            }
+            if texts.allSatisfy(\.isEmpty) {
+                reader.complain("hosts", "names no server; name them, such as [zk1:2181, zk2:2181, zk3:2181]")
+            }
+            for text in texts where !text.isEmpty {
+                if text.contains("/") {
+                    reader.complain("hosts", "'\(text)': only the last host may be followed by a path, valid for all")
+                } else if let server = Self.server(text) {
+                    if !servers.contains(server) { servers.append(server) }
+                } else {
+                    reader.complain(
+                        "hosts",
+                        "'\(text)' is no server; write host, host:port, an IPv4 address or [IPv6]:port (port 1 to 65535)"
+                    )
+                }
+            }
+            readChroot(reader, besides: suffix)
+        }
+
+        /// `host`, `host:port`, `[::1]`, `[::1]:2181`; nil for anything else.
+        static func server(_ text: String) -> ServerAddress? {
+            var host = text[...]
+            var port: Substring?
+            if host.first == "[" {
+                guard let end = host.firstIndex(of: "]") else { return nil }
+                let rest = host[host.index(after: end)...]
+                if rest.first == ":" {
+                    port = rest.dropFirst()
+                } else if !rest.isEmpty {
+                    return nil
+                }
+                host = host[..<end].dropFirst()
+            } else if let colon = host.firstIndex(of: ":") {
+                // Two colons and no brackets: an IPv6 address by itself.
+                if host[host.index(after: colon)...].contains(":") {
+                    port = nil
+                } else {
+                    port = host[host.index(after: colon)...]
+                    host = host[..<colon]
+                }
+            }
+            guard !host.isEmpty, !host.contains(where: { $0.isWhitespace || $0 == "," || $0 == "@" }) else {
+                return nil
+            }
+            guard let port else { return ServerAddress(host: String(host), port: 2181) }
+            guard port.allSatisfy(\.isNumber), let number = Int(port), (1...65535).contains(number) else { return nil }
+            return ServerAddress(host: String(host), port: number)
+        }
+
+        private mutating func readChroot(_ reader: ConfigurationReader, besides suffix: String?) {
+            let key = reader.string("chroot")
+            if let key, let suffix, Self.normalized(key) != Self.normalized(suffix) {
+                reader.complain(
+                    "chroot", "'\(key)', but hosts end with '\(suffix)'; give one of the two, or the same twice")
+            }
+            guard let text = key ?? suffix else { return }
+            guard text.hasPrefix("/") else {
+                reader.complain("chroot", "'\(text)' must be an absolute path, such as /databases")
+                return
+            }
+            let parts = text.split(separator: "/")
+            if parts.contains(where: { $0 == "." || $0 == ".." }) {
+                reader.complain(key == nil ? "hosts" : "chroot", "'\(text)': ZooKeeper knows no '.' and '..' in paths")
+            }
+            chroot = Self.normalized(text)
+        }
+
+        private static func normalized(_ path: String) -> String {
+            path.split(separator: "/").map { "/" + $0 }.joined()
+        }
+
+        // MARK: Security
+
+        /// Debian builds the C client without TLS.
+        private static func refuseEncryption(_ reader: ConfigurationReader) {
+            let isOn = reader.bool("use_ssl") ?? false
+            if isOn {
+                reader.complain(
+                    "use_ssl",
+                    "TLS to ZooKeeper is not supported yet: remove use_ssl, and put a TLS tunnel in front of the servers "
+                        + "where the network needs one")
+            }
+            for key in ["cacert", "cert", "key", "key_password", "verify"] where reader.has(key) && !isOn {
+                reader.warn(key, "has no effect: TLS to ZooKeeper is not supported yet")
+            }
+            reader.allow("cacert", "cert", "key", "key_password", "verify")
+        }
+
+        private mutating func readCredentials(_ reader: ConfigurationReader) {
+            for (scheme, secret) in reader.stringMap("auth_data") ?? [] {
+                let path = reader.path(of: "auth_data") + "." + scheme
+                let mark = reader.node("auth_data")?[scheme]?.mark ?? reader.node.mark
+                switch scheme {
+                case "digest" where !secret.contains(":"):
+                    reader.complain(at: mark, path: path, "must have the form user:password")
+                case "sasl", "x509":
+                    reader.complain(
+                        at: mark, path: path, "'\(scheme)' is not supported yet; digest with user:password is")
+                default:
+                    credentials.append(Credential(scheme: scheme, secret: secret))
+                }
+            }
+        }
+
+        private mutating func readAccessList(_ reader: ConfigurationReader) {
+            // Ours: nodes that only who has our credentials may touch, without spelling out who that is.
+            let kind = reader.choice("acl", ["world": AccessRule.world, "creator": AccessRule.creator])
+            guard let pairs = reader.map("set_acls"), !pairs.isEmpty else {
+                if let kind { accessList = [kind] }
+                if kind == .creator, credentials.isEmpty {
+                    reader.complain(
+                        "acl", "'creator' needs credentials: set auth_data, such as {digest: user:password}")
+                }
+                return
+            }
+            if kind != nil { reader.complain("acl", "cannot be given along with set_acls; remove one of the two") }
+            accessList = pairs.compactMap { Self.rule($0, reader) }
+        }
+
+        /// One principal with its permissions, as Patroni writes them.
+        private static func rule(_ pair: ConfigurationNode.Pair, _ reader: ConfigurationReader) -> AccessRule? {
+            let path = reader.path(of: "set_acls") + "." + pair.key
+            let elements = pair.value.text.map { [$0] } ?? pair.value.elements.compactMap(\.text)
+            var permissions: AccessPermissions = []
+            for name in elements {
+                guard let known = AccessPermissions.names.first(where: { $0.name == name.uppercased() }) else {
+                    let names = AccessPermissions.names.map(\.name).joined(separator: ", ")
+                    reader.complain(at: pair.value.mark, path: path, "'\(name)' is no permission; there are \(names)")
+                    return nil
+                }
+                permissions.formUnion(known.permission)
+            }
+            if permissions.isEmpty {
+                reader.complain(at: pair.value.mark, path: path, "needs a list of permissions, such as [ALL]")
+                return nil
+            }
+            guard let colon = pair.key.firstIndex(of: ":") else {
+                return AccessRule(scheme: "x509", identity: pair.key, permissions: permissions)
+            }
+            let scheme = String(pair.key[..<colon])
+            return AccessRule(
+                scheme: scheme, identity: String(pair.key[pair.key.index(after: colon)...]), permissions: permissions)
+        }
+    }
+#endif
