@@ -77,6 +77,7 @@ extension ClusterCodec {
         case .putStatus(let status): put(ClusterKey.status, status.storedValue())
         case .putSync(let state): put(ClusterKey.sync, state.storedValue())
         case .putHistory(let history): put(ClusterKey.history, history.storedValue())
+        case .putPromotions(let records): put(ClusterKey.promotions, records.storedValue())
         }
     }
 

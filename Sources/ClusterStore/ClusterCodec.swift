@@ -53,6 +53,11 @@ public enum ClusterCodec {
                 view.history = history
                 view.historyVersion = entry.version
                 if let problem { view.problems.append(problem) }
+            case ClusterKey.promotions:
+                let (records, problem) = PromotionRecords.read(value)
+                view.promotions = records
+                view.promotionsVersion = entry.version
+                if let problem { view.problems.append(problem) }
             case ClusterKey.failsafe:
                 view.failsafeVersion = entry.version
                 view.failsafe = readFailsafe(value, problems: &view.problems)
