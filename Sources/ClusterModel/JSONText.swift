@@ -245,7 +245,7 @@ private struct JSONParser {
     }
 
     private mutating func hex4() throws(JSONError) -> UInt32 {
-        guard position + 4 <= bytes.count,
+        guard position + 4 <= bytes.count, bytes[position] != UInt8(ascii: "+"),
             let value = UInt32(String(decoding: bytes[position..<position + 4], as: UTF8.self), radix: 16)
         else { throw error("expected four hexadecimal digits") }
         position += 4

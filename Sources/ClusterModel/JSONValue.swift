@@ -55,8 +55,19 @@ public struct JSONObject: Sendable, ExpressibleByDictionaryLiteral {
     public private(set) var members: [(key: String, value: JSONValue)]
 
     public init(_ members: [(key: String, value: JSONValue)] = []) {
+        // By a table, since another program's object may have any number of members: a repeated one keeps its first
+        // place and its last value.
+        var places: [String: Int] = [:]
         self.members = []
-        for (key, value) in members { self[key] = value }
+        self.members.reserveCapacity(members.count)
+        for member in members {
+            if let place = places[member.key] {
+                self.members[place].value = member.value
+            } else {
+                places[member.key] = self.members.count
+                self.members.append(member)
+            }
+        }
     }
 
     public init(dictionaryLiteral elements: (String, JSONValue)...) {
@@ -98,7 +109,11 @@ public struct JSONObject: Sendable, ExpressibleByDictionaryLiteral {
 
 extension JSONObject: Hashable {
     public static func == (left: JSONObject, right: JSONObject) -> Bool {
-        left.members.count == right.members.count && left.members.allSatisfy { right[$0.key] == $0.value }
+        guard left.members.count == right.members.count else { return false }
+        // Mostly both come from the same writer, with the same order.
+        if zip(left.members, right.members).allSatisfy({ $0.key == $1.key && $0.value == $1.value }) { return true }
+        let others = Dictionary(right.members.map { ($0.key, $0.value) }) { $1 }
+        return left.members.allSatisfy { others[$0.key] == $0.value }
     }
 
     public func hash(into hasher: inout Hasher) {

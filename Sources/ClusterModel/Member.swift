@@ -148,7 +148,7 @@ public struct Member: Hashable, Sendable {
             member.connURL = parts.first.map(String.init)
             if parts.count == 2 {
                 for pair in parts[1].split(separator: "&") where pair.hasPrefix("application_name=") {
-                    member.apiURL = String(pair.dropFirst("application_name=".count))
+                    member.apiURL = percentDecoded(pair.dropFirst("application_name=".count))
                 }
             }
             return (member, [])
@@ -194,4 +194,21 @@ public struct Member: Hashable, Sendable {
         member.fenceState = object[Self.ownField]?["fence"]?.string.flatMap(FenceState.init(rawValue:))
         return (member, problems)
     }
+}
+
+/// A query's value with its escapes resolved; what is no escape stays as it is.
+private func percentDecoded(_ text: Substring) -> String {
+    var output: [UInt8] = []
+    var rest = Array(text.utf8)[...]
+    while let byte = rest.popFirst() {
+        if byte == UInt8(ascii: "%"), rest.count >= 2, rest.first != UInt8(ascii: "+"),
+            let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+        {
+            rest = rest.dropFirst(2)
+            output.append(value)
+        } else {
+            output.append(byte == UInt8(ascii: "+") ? UInt8(ascii: " ") : byte)
+        }
+    }
+    return String(decoding: output, as: UTF8.self)
 }

@@ -12,7 +12,7 @@ public enum ClusterKey {
     public static let sync: StoreKey = "sync"
     public static let history: StoreKey = "history"
     public static let failsafe: StoreKey = "failsafe"
-    /// Ours; other agents ignore it.
+    /// Ours, ignored by other programs: which term was about to make which timeline.
     public static let promotions: StoreKey = "promotions"
     static let memberPrefix = "members/"
 

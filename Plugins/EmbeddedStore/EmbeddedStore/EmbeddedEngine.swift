@@ -32,6 +32,9 @@ final class EmbeddedEngine: @unchecked Sendable {
     private var watch: FileWatch?
     private var expiry: BootTimer?
     private var tick: (any DispatchSourceTimer)?
+    /// What the file was at the last look, by SQLite's own count of others' commits; nil: look at everything.
+    private var lookedAt: Int64?
+    private var nextExpiry: Instant?
     private var isClosed = false
 
     /// How long to wait before trying again when another process has the lock.
@@ -60,7 +63,7 @@ final class EmbeddedEngine: @unchecked Sendable {
             let tick = DispatchSource.makeTimerSource(queue: self.queue)
             tick.setEventHandler { [weak self] in self?.look() }
             let interval = DispatchTimeInterval.nanoseconds(Int(self.pollInterval.nanosecondsClamped))
-            tick.schedule(deadline: .now() + interval, repeating: interval, leeway: .milliseconds(20))
+            tick.schedule(deadline: .now() + interval, repeating: interval, leeway: .milliseconds(50))
             tick.activate()
             self.tick = tick
             self.look()
@@ -227,6 +230,7 @@ final class EmbeddedEngine: @unchecked Sendable {
             identity = found
             connection = opened
             isDurable = true
+            lookedAt = nil
         } catch let failure as SQLiteFailure {
             throw failed(failure, what)
         } catch let reason as StoreError {
@@ -256,7 +260,7 @@ final class EmbeddedEngine: @unchecked Sendable {
     func keep(_ session: SessionID, token: String) {
         tokens[session] = token
         watched.insert(session)
-        look()
+        look(attempt: 0)
     }
 
     /// The session is closed or given up by us: its end is no news.
@@ -279,22 +283,34 @@ final class EmbeddedEngine: @unchecked Sendable {
     }
 
     /// Looks what is new: changes by others, sessions that ended, when the next one may end.
-    private func look() { look(attempt: 0) }
+    private func look() {
+        // Mostly nothing is: one cheap question to SQLite keeps an idle agent idle.
+        if let lookedAt, let connection, file.identity == identity, nextExpiry.map({ SystemClock.now() < $0 }) ?? true,
+            let version = try? connection.dataVersion(), version == lookedAt
+        {
+            return
+        }
+        look(attempt: 0)
+    }
 
     private func look(attempt: Int) {
         if isClosed { return }
         do {
+            // Asked for before the look, so that what comes in between is looked at again.
+            lookedAt = try? connection?.dataVersion()
             let (next, lost) = try read("watching the store") { (transaction) throws(SQLiteFailure) in
                 var lost: [SessionID] = []
                 for session in watched where try !transaction.isOurs(session) { lost.append(session) }
                 return (try transaction.nextExpiry(), lost)
             }
+            nextExpiry = next
             expiry?.set(next)
             if !lost.isEmpty {
                 watched.subtract(lost)
                 post(.sessionLost)
             }
         } catch {
+            lookedAt = nil
             guard case .busy = error, attempt < Self.busyLooks else { return }
             queue.asyncAfter(deadline: .now() + Self.busyPause) { [weak self] in self?.look(attempt: attempt + 1) }
         }

@@ -106,6 +106,11 @@ final class SQLiteConnection {
         }
     }
 
+    /// Changes when another connection has committed something.
+    func dataVersion() throws(SQLiteFailure) -> Int64 {
+        try rows("PRAGMA data_version").first?.first?.integer ?? 0
+    }
+
     /// Runs something that must not be kept prepared: SQLite carries some pragmas out while preparing them.
     func pragma(_ sql: String) throws(SQLiteFailure) {
         try check(sqlite3_exec(handle, sql, nil, nil, nil))
