@@ -27,7 +27,9 @@ public struct ConnectionTarget: Hashable, Sendable {
     public init(local layout: PostgresLayout, scope: ListeningScope = .configured, statementTimeout: Duration? = nil) {
         var settings = [ServerSetting("search_path", "pg_catalog"), ServerSetting("client_min_messages", "error")]
         if let statementTimeout {
-            settings.append(ServerSetting("statement_timeout", String(max(1, statementTimeout.milliseconds))))
+            // Zero: none, for statements whose only bound is the caller's deadline.
+            let milliseconds = statementTimeout == .zero ? 0 : max(1, statementTimeout.milliseconds)
+            settings.append(ServerSetting("statement_timeout", String(milliseconds)))
         }
         self.init(
             endpoint: layout.endpoint(scope), database: layout.database, login: layout.superuser,
