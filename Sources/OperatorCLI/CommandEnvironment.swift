@@ -1,0 +1,49 @@
+public import ClusterModel
+public import ConfigurationTree
+
+/// Everything that a command touches outside itself, so that tests can stand in for it.
+public struct CommandEnvironment: Sendable {
+    /// Writes to standard output, as it is.
+    public var write: @Sendable (String) -> Void
+    /// Writes a line to standard error.
+    public var complain: @Sendable (String) -> Void
+    /// Shows a question and reads a line; nil at the end of the input.
+    public var ask: @Sendable (String) -> String?
+    /// Whether standard output is a terminal.
+    public var isTerminal: Bool
+    /// The terminal's width; nil: as wide as needed.
+    public var width: @Sendable () -> Int?
+    public var variable: @Sendable (String) -> String?
+    public var now: @Sendable () -> WallTime
+    public var sleep: @Sendable (Duration) async throws -> Void
+    /// Reads a configuration file (or directory) as a tree.
+    public var readConfiguration: @Sendable (String) throws -> ConfigurationNode
+    /// Reads a YAML text; the second argument says where it comes from, for complaints.
+    public var readYAML: @Sendable (String, String) throws -> JSONValue
+    /// Reads a whole file, `-` standing for standard input.
+    public var readFile: @Sendable (String) throws -> String
+    /// Whether something is at this path.
+    public var fileExists: @Sendable (String) -> Bool
+    /// Lets a person edit a text; nil when nothing was changed or the editor failed.
+    public var edit: @Sendable (String) throws -> String?
+    public var makeAPI: @Sendable (ControlConfiguration) throws -> any ClusterAPI
+    /// All complaints about a configuration file, errors and warnings; about the host it is for when that is asked.
+    public var validate: @Sendable (_ path: String, _ host: Bool) throws -> [ConfigurationComplaint]
+
+    /// What commands use. Tests bind their own.
+    @TaskLocal public static var current: CommandEnvironment = .live
+
+    func writeLine(_ line: String = "") { write(line + "\n") }
+}
+
+/// A failure that a person is told of; the program ends with its status.
+public struct CommandFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    public var description: String
+    /// 1: it was refused or did not work; 2: the command was used wrongly.
+    public var status: Int32
+
+    public init(_ description: String, status: Int32 = 1) {
+        self.description = description
+        self.status = status
+    }
+}

@@ -1,0 +1,59 @@
+import ClusterModel
+import Configuration
+import ConfigurationTree
+import PluginInterfaces
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// Reading configurations for commands: less strict than for the agent, for a command needs little of it.
+enum ConfigurationReading {
+    /// The tree that names a cluster: an agent's configuration, merged with the environment as the agent does; or, when
+    /// it is no whole one (an operator's file has no PostgreSQL), the file as it is.
+    static func tree(_ path: String, plugins: PluginRegistry) throws -> ConfigurationNode {
+        let loaded = ConfigurationLoader.load(
+            path: path, environment: environmentVariables(), knownStores: plugins.stores.map(\.section))
+        if let settings = loaded.settings { return settings.tree }
+        return try parse(try CommandEnvironment.current.readFile(path), source: path)
+    }
+
+    private static func parse(_ text: String, source: String) throws -> ConfigurationNode {
+        do {
+            return try YAMLParser.parse(text: text, source: source)
+        } catch {
+            throw CommandFailure(error.description)
+        }
+    }
+
+    static func value(_ text: String, source: String) throws -> JSONValue {
+        try parse(text, source: source).json
+    }
+
+    /// Everything that is wrong with an agent's configuration, the environment's part included.
+    static func validate(_ path: String, host: Bool, plugins: PluginRegistry) -> [ConfigurationComplaint] {
+        let loaded = ConfigurationLoader.load(
+            path: path, environment: environmentVariables(), knownStores: plugins.stores.map(\.section))
+        var complaints = loaded.complaints
+        if let store = loaded.settings?.store, let plugin = plugins.store(section: store.name) {
+            complaints += plugin.check(store.node)
+        }
+        if host, let settings = loaded.settings { complaints += DeploymentCheck.run(settings) }
+        return complaints
+    }
+
+    private static func environmentVariables() -> [String: String] {
+        var result: [String: String] = [:]
+        var entry = environ
+        while let pointer = entry.pointee {
+            let text = String(cString: pointer)
+            if let equals = text.firstIndex(of: "=") {
+                result[String(text[..<equals])] = String(text[text.index(after: equals)...])
+            }
+            entry += 1
+        }
+        return result
+    }
+}
