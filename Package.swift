@@ -70,19 +70,19 @@ let package = Package(
         core("HighAvailability", ["ClusterModel"]),
         core("ConfigurationTree"),
         core("PluginInterfaces", ["ClusterModel", "ConfigurationTree", logging]),
-        core("Configuration", ["ClusterModel", "ConfigurationTree", "PluginInterfaces", "CLibYAML", logging]),
+        core("AgentConfiguration", ["ClusterModel", "ConfigurationTree", "PluginInterfaces", "CLibYAML", logging]),
         core("ClusterStore", ["ClusterModel", "PluginInterfaces"]),
         core("ChildProcesses", ["ClusterModel", "PluginInterfaces", subprocess, logging]),
         core(
             "PostgresControl",
-            ["ClusterModel", "PluginInterfaces", "Configuration", "ChildProcesses", "LeaseGuard", "CLibPQ", logging]),
+            ["ClusterModel", "PluginInterfaces", "AgentConfiguration", "ChildProcesses", "LeaseGuard", "CLibPQ", logging]),
         core("PeerClient", ["ClusterModel", httpClient, nioCore, nioSSL, logging]),
         core("LeaseGuard", ["ClusterModel", "CLeaseGuard", logging]),
         .executableTarget(name: "matriarch-guard", dependencies: ["CLeaseGuard"], path: "Sources/matriarch-guard"),
         core(
             "AgentRuntime",
             [
-                "ClusterModel", "HighAvailability", "PluginInterfaces", "Configuration", "ClusterStore",
+                "ClusterModel", "HighAvailability", "PluginInterfaces", "AgentConfiguration", "ClusterStore",
                 "PostgresControl", "ChildProcesses", "PeerClient", "LeaseGuard", logging, serviceLifecycle,
             ]),
         core(
@@ -92,16 +92,10 @@ let package = Package(
                 serviceLifecycle,
             ]),
         core(
-            "OperatorCLI",
-            [
-                "ClusterModel", "HighAvailability", "Configuration", "ClusterStore", "PluginInterfaces", "PeerClient",
-                argumentParser, logging,
-            ]),
-        core(
             "MatriarchMain",
             [
-                "ClusterModel", "HighAvailability", "PluginInterfaces", "Configuration", "ClusterStore",
-                "PostgresControl", "PeerClient", "LeaseGuard", "AgentRuntime", "RESTServer", "OperatorCLI",
+                "ClusterModel", "HighAvailability", "PluginInterfaces", "AgentConfiguration", "ClusterStore",
+                "PostgresControl", "PeerClient", "LeaseGuard", "AgentRuntime", "RESTServer",
                 argumentParser, logging, serviceLifecycle,
             ]),
         .executableTarget(
@@ -116,9 +110,9 @@ let package = Package(
             providers: [.apt(["libsqlite3-dev"])]),
         plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
         plugin("EmbeddedStore", ["CSQLite"]),
-        plugin("InitDBBootstrap", []),
-        plugin("BaseBackupReplica", []),
-        plugin("ScriptHooks", []),
+        plugin("InitDBBootstrap", ["ChildProcesses"]),
+        plugin("BaseBackupReplica", ["ChildProcesses"]),
+        plugin("ScriptHooks", ["ChildProcesses"]),
         .target(
             name: "BuiltInPlugins",
             dependencies: [
@@ -128,28 +122,6 @@ let package = Package(
             path: "Plugins/BuiltIn", swiftSettings: strict),
 
         // Tests, one folder per target.
-        tests("ClusterModelTests", ["ClusterModel"]),
-        tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel"]),
-        tests("ConfigurationTests", ["Configuration", "ConfigurationTree", "ClusterModel", "PluginInterfaces"]),
-        tests("ClusterStoreTests", ["ClusterStore", "ClusterModel", "PluginInterfaces"]),
-        tests("ChildProcessesTests", ["ChildProcesses"]),
-        tests("LeaseGuardTests", ["LeaseGuard", "ClusterModel", logging]),
-        tests(
-            "PostgresControlTests",
-            ["PostgresControl", "Configuration", "ClusterModel", "PluginInterfaces", "LeaseGuard", logging]),
-        tests("PeerClientTests", ["PeerClient", "ClusterModel", logging]),
-        tests("RESTServerTests", ["RESTServer", "ClusterModel", "HighAvailability", hummingbirdTesting, logging]),
-        tests("OperatorCLITests", ["OperatorCLI", "ClusterModel"]),
-        tests(
-            "StoreTests",
-            ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
-        tests(
-            "PluginTests",
-            [
-                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
-                "ScriptHooks", logging,
-            ]),
-        tests("SystemTests", ["ClusterModel", "PeerClient", logging]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -32,3 +32,15 @@ extension Agent {
         }
     }
 }
+
+extension Agent {
+    /// Something that the agent cannot do without failed to start: it ends with status 1, and PostgreSQL is left as it is.
+    public nonisolated func fail(_ why: String) {
+        Task { await self.end(1, why) }
+    }
+
+    private func end(_ code: Int32, _ why: String) {
+        if exit == nil { exit = (code, why) }
+        yield(.wake)
+    }
+}

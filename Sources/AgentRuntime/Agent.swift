@@ -1,7 +1,7 @@
 import ChildProcesses
 public import ClusterModel
 import ClusterStore
-import Configuration
+import AgentConfiguration
 import ConfigurationTree
 import Dispatch
 public import HighAvailability

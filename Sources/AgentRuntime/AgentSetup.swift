@@ -1,5 +1,5 @@
 public import ClusterModel
-public import Configuration
+public import AgentConfiguration
 import ConfigurationTree
 import HighAvailability
 import PeerClient

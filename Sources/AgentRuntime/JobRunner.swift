@@ -1,6 +1,6 @@
 import ChildProcesses
 import ClusterModel
-import Configuration
+import AgentConfiguration
 import ConfigurationTree
 import Glibc
 import HighAvailability

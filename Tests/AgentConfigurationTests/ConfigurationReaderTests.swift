@@ -1,4 +1,4 @@
-import Configuration
+import AgentConfiguration
 import ConfigurationTree
 import Testing
 

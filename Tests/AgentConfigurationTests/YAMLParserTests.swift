@@ -1,5 +1,5 @@
 import ClusterModel
-import Configuration
+import AgentConfiguration
 import ConfigurationTree
 import Testing
 
