@@ -88,7 +88,7 @@ let package = Package(
         core(
             "RESTServer",
             [
-                "ClusterModel", "HighAvailability", hummingbird, hummingbirdTLS, nioCore, nioSSL, logging,
+                "ClusterModel", "HighAvailability", "ConfigurationTree", hummingbird, hummingbirdTLS, nioCore, nioSSL, logging,
                 serviceLifecycle,
             ]),
         core(

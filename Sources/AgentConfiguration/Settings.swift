@@ -10,7 +10,7 @@ public struct Settings: Sendable, Equatable {
     /// The prefix of all keys in the store, without slashes at its ends; `service` by default.
     public var namespace: String = "service"
     public var log = LogSettings()
-    public var restAPI = RESTSettings()
+    public var restAPI = RESTAPISettings()
     public var control = ControlSettings()
     /// Nil when the file has no `bootstrap` section: this member then never bootstraps a cluster.
     public var bootstrap: BootstrapSettings?
@@ -174,7 +174,7 @@ public struct LogSettings: Sendable, Equatable {
 }
 
 /// `restapi`.
-public struct RESTSettings: Sendable, Equatable {
+public struct RESTAPISettings: Sendable, Equatable {
     /// Whether clients must show a certificate.
     public enum ClientVerification: Sendable, Equatable { case none, optional, required }
     /// How much the `Server` header tells.

@@ -159,8 +159,8 @@ struct SettingsDecoding {
 
     // MARK: REST API and its clients
 
-    private func rest(required: Bool) -> RESTSettings {
-        var result = RESTSettings()
+    private func rest(required: Bool) -> RESTAPISettings {
+        var result = RESTAPISettings()
         guard let section = reader.reader(for: "restapi") else {
             if required {
                 reader.complainMissing("restapi", "give a section with at least listen: host:port")
@@ -229,7 +229,7 @@ struct SettingsDecoding {
         return headers
     }
 
-    private func control(_ rest: RESTSettings) -> ControlSettings {
+    private func control(_ rest: RESTAPISettings) -> ControlSettings {
         var result = ControlSettings()
         if let section = reader.reader(for: "ctl") {
             result.authentication = section.credentials("authentication")

@@ -1,3 +1,4 @@
+import AgentConfiguration
 import ClusterModel
 import ClusterStore
 import HighAvailability

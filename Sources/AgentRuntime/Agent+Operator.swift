@@ -1,5 +1,6 @@
 public import ClusterModel
 public import HighAvailability
+import ClusterStore
 import PluginInterfaces
 import PostgresControl
 

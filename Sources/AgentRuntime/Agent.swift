@@ -1,10 +1,10 @@
 import ChildProcesses
-public import ClusterModel
+import ClusterModel
 import ClusterStore
-import AgentConfiguration
+public import AgentConfiguration
 import ConfigurationTree
 import Dispatch
-public import HighAvailability
+import HighAvailability
 import LeaseGuard
 public import Logging
 import PeerClient
@@ -158,8 +158,9 @@ public actor Agent {
 
     private func loadCatalog() async {
         do throws(PostgresError) {
-            catalog = try await SettingsCatalog.load(layout: inForce.layout) { [logger] command, onLine in
-                await ChildProcess.run(command, onLine: onLine.map { tell in { _, line in tell(line) } }, logger: logger)
+            let logger = self.logger
+            catalog = try await SettingsCatalog.load(layout: inForce.layout) { command, onLine in
+                await ChildProcess.run(command, onLine: { _, line in onLine?(line) }, logger: logger)
             }
         } catch {
             logger.warning("PostgreSQL's settings cannot be checked: \(error)")
@@ -292,7 +293,7 @@ public actor Agent {
         Task { [logger] in
             let end = await runner.rewriteConfiguration(isStandby: sample.isInRecovery, upstream: upstream)
             if case .failed(let why) = end { logger.error("PostgreSQL's configuration was not rewritten: \(why)") }
-            await self.callback(.onReload, sample.isInRecovery ? .replica : .primary, fence)
+            self.callback(.onReload, sample.isInRecovery ? .replica : .primary, fence)
         }
     }
 

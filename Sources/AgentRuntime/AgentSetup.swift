@@ -1,4 +1,4 @@
-public import ClusterModel
+import ClusterModel
 public import AgentConfiguration
 import ConfigurationTree
 import HighAvailability

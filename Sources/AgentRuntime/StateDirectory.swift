@@ -23,7 +23,7 @@ struct StateDirectory: Sendable {
         }
         ftruncate(descriptor, 0)
         let text = "\(getpid())\n"
-        _ = text.withCString { write(descriptor, $0, strlen($0)) }
+        _ = text.withCString { Glibc.write(descriptor, $0, strlen($0)) }
         return StateLock(descriptor: descriptor)
     }
 

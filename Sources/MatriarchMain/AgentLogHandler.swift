@@ -168,7 +168,7 @@ public final class LogSink: Sendable {
     private func rotate(_ path: String, _ descriptor: Int32) -> Int32 {
         var facts = stat()
         guard fstat(descriptor, &facts) == 0, facts.st_size > fileSize else { return descriptor }
-        close(descriptor)
+        Glibc.close(descriptor)
         for number in stride(from: max(1, fileCount) - 1, through: 1, by: -1) {
             rename("\(path).\(number)", "\(path).\(number + 1)")
         }

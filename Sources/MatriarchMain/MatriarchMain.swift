@@ -15,7 +15,7 @@ public import PluginInterfaces
 /// }
 /// ```
 public enum MatriarchMain {
-    public static func run(plugins: (inout PluginRegistry) -> Void) async {
+    public static func run(plugins: @Sendable (inout PluginRegistry) -> Void) async {
         var registry = PluginRegistry()
         plugins(&registry)
         Plugins.registry = registry

@@ -1,13 +1,13 @@
 import AgentConfiguration
 import RESTServer
 
-extension RESTServer.RESTSettings {
+extension RESTSettings {
     /// The server's settings from the configuration's `restapi` section.
-    init(_ section: AgentConfiguration.RESTSettings) {
+    init(_ section: RESTAPISettings) {
         self.init(listenHost: section.listen.host, listenPort: section.listen.port)
         certificatePath = section.certificateFile
         keyPath = section.keyFile
-        keyPassword = section.keyFilePassword.map { RESTServer.Secret($0.value) }
+        keyPassword = section.keyFilePassword
         caPath = section.caFile
         verifyClient =
             switch section.clientVerification {
@@ -17,7 +17,7 @@ extension RESTServer.RESTSettings {
             }
         ciphers = section.ciphers
         username = section.authentication?.username
-        password = section.authentication.map { RESTServer.Secret($0.password.value) }
+        password = section.authentication?.password
         allowlist = section.allowlist
         allowlistIncludeMembers = section.allowlistIncludesMembers
         httpExtraHeaders = section.httpExtraHeaders.map { ($0.name, $0.value) }

@@ -80,7 +80,7 @@ struct AgentProcess {
         let rest = RESTServer(settings: RESTSettings(setup.settings.restAPI), control: api, logger: logger)
         server.withLock { $0 = rest }
 
-        let signals = SignalSources(logger: logger)
+        var signals = SignalSources()
         signals.on(SIGTERM) { agent.stop() }
         signals.on(SIGINT) { agent.stop() }
         signals.on(SIGHUP) { Task { _ = await api.reload() } }
@@ -105,29 +105,21 @@ struct AgentProcess {
     }
 }
 
-/// Signals as events on a queue of their own.
-final class SignalSources: Sendable {
-    private let sources = Mutex<[any DispatchSourceSignal]>([])
+/// Signals as events on a queue of their own; used from the one task that runs the agent.
+struct SignalSources {
+    private var sources: [any DispatchSourceSignal] = []
     private let queue = DispatchQueue(label: "matriarch.signals")
-    private let logger: Logger
 
-    init(logger: Logger) {
-        self.logger = logger
-    }
-
-    func on(_ number: Int32, _ action: @escaping @Sendable () -> Void) {
+    mutating func on(_ number: Int32, _ action: @escaping @Sendable () -> Void) {
         signal(number, SIG_IGN)
         let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
         source.setEventHandler(handler: action)
         source.resume()
-        sources.withLock { $0.append(source) }
+        sources.append(source)
     }
 
     func cancel() {
-        sources.withLock { sources in
-            for source in sources { source.cancel() }
-            sources = []
-        }
+        for source in sources { source.cancel() }
     }
 }
 
@@ -141,7 +133,7 @@ func report(_ text: String) {
 enum ProcessInfo {
     static func environment() -> [String: String] {
         var result: [String: String] = [:]
-        guard var entry = environ else { return result }
+        var entry: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = environ
         while let text = entry.pointee {
             let line = String(cString: text)
             if let equals = line.firstIndex(of: "=") {

@@ -1,3 +1,4 @@
+import ConfigurationTree
 import ClusterModel
 
 /// Who may make unsafe requests: the allowlist, then the certificate, then the password.
@@ -35,7 +36,7 @@ struct AccessControl: Sendable {
             includesMembers: settings.allowlistIncludeMembers,
             wantsCertificate: settings.isTLS && settings.verifyClient != .none,
             credentials: settings.username.flatMap { user in
-                settings.password.map { Base64.encode("\(user):\($0.revealed)".utf8) }
+                settings.password.map { Base64.encode("\(user):\($0.value)".utf8) }
             })
         return (control, problems)
     }

@@ -1,3 +1,5 @@
+public import ConfigurationTree
+
 /// The `restapi` section, checked.
 public struct RESTSettings: Hashable, Sendable {
     /// Whether clients show certificates.
@@ -76,18 +78,4 @@ public struct RESTSettings: Hashable, Sendable {
 
     /// What has to be the same for the listener to be kept.
     var address: String { "\(listenHost) \(listenPort) \(backlog)" }
-}
-
-/// A password, which prints as asterisks.
-public struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    /// The password itself.
-    public var revealed: String
-
-    public init(_ text: String) {
-        self.revealed = text
-    }
-
-    public var description: String { "***" }
-    public var debugDescription: String { "***" }
-    public var customMirror: Mirror { Mirror(self, children: []) }
 }

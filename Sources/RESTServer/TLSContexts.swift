@@ -1,3 +1,4 @@
+import ConfigurationTree
 import NIOSSL
 import Synchronization
 
@@ -24,7 +25,7 @@ final class TLSContexts: Sendable {
             let key: NIOSSLPrivateKey
             if let password = settings.keyPassword {
                 key = try NIOSSLPrivateKey(file: keyPath, format: .pem) { (done: ([UInt8]) -> Void) in
-                    done(Array(password.revealed.utf8))
+                    done(Array(password.value.utf8))
                 }
             } else {
                 key = try NIOSSLPrivateKey(file: keyPath, format: .pem)
