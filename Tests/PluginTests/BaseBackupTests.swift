@@ -32,7 +32,8 @@ struct BaseBackupTests {
     @Test(
         "Other lines are no progress",
         arguments: [
-            "", "pg_basebackup: checkpoint completed", "pg_basebackup: write-ahead log start point: 0/2000028 on timeline 1",
+            "", "pg_basebackup: checkpoint completed",
+            "pg_basebackup: write-ahead log start point: 0/2000028 on timeline 1",
             "12345", "12/x", "/", "99999999999999999999/1 kB (1%), 0/1 tablespace",
             "18446744073709551615/1 kB (1%), 0/1 tablespace",
         ])
@@ -61,7 +62,8 @@ struct BaseBackupTests {
     @Test("The arguments are exactly these")
     func arguments() async throws {
         let playground = try Playground()
-        let print = "for word; do printf '%s\\n' \"$word\"; done > '\(playground.path)/words'; echo $PGPASSFILE >> '\(playground.path)/words'"
+        let print =
+            "for word; do printf '%s\\n' \"$word\"; done > '\(playground.path)/words'; echo $PGPASSFILE >> '\(playground.path)/words'"
         try await run(playground, print, ["max-rate", ["label": "a b"]])
         let start = """
             --pgdata=\(playground.path)/data
@@ -85,8 +87,8 @@ struct BaseBackupTests {
             "password",
         ])
     func forbidden(_ name: String) {
-        let pair: Yaml = .map([(name, "x")])
-        for yaml in [pair, [.plain(name)], [pair]] as [Yaml] {
+        let pair = Yaml.map([(name, Yaml.plain("x"))])
+        for yaml in [pair, Yaml.list([Yaml.plain(name)]), Yaml.list([pair])] {
             let text = complaints { _ = try BaseBackupReplicaFactory().makeMethod(yaml.node) }
             #expect(text?.contains("'\(name)' may not be given to pg_basebackup") == true)
         }
@@ -144,7 +146,8 @@ struct BaseBackupTests {
                 == "pg_basebackup from pg2 exited with status 1: pg_basebackup: error: the connection broke")
         #expect(playground.read("tries") == "x\nx\n")
         #expect(playground.exists("data") && !playground.exists("data/PG_VERSION"))
-        #expect(progress.all.contains(JobProgress(step: "pg_basebackup from pg2", doneBytes: 1024, totalBytes: 102_400)))
+        #expect(
+            progress.all.contains(JobProgress(step: "pg_basebackup from pg2", doneBytes: 1024, totalBytes: 102_400)))
         await playground.remove()
     }
 
@@ -211,7 +214,8 @@ struct BaseBackupTests {
         func stop() async {
             _ = await playground.run(
                 PluginCommand(
-                    "\(Playground.binaries)/pg_ctl", ["stop", "-w", "-m", "immediate", "-D", "\(playground.path)/primary"],
+                    "\(Playground.binaries)/pg_ctl",
+                    ["stop", "-w", "-m", "immediate", "-D", "\(playground.path)/primary"],
                     deadline: .seconds(60)), nil)
         }
 
@@ -273,7 +277,10 @@ struct BaseBackupTests {
                 playground.context(
                     data: "cancelled", upstream: server.upstream(passfile: server.passfile), progress: slow))
         }
-        #expect(await eventually { playground.exists("cancelled/PG_VERSION") || playground.exists("cancelled/backup_label") })
+        #expect(
+            await eventually {
+                playground.exists("cancelled/PG_VERSION") || playground.exists("cancelled/backup_label")
+            })
         let clock = ContinuousClock()
         let start = clock.now
         task.cancel()
