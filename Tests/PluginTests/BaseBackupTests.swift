@@ -1,4 +1,5 @@
 import ChildProcesses
+import ConfigurationTree
 import InitDBBootstrap
 import PluginInterfaces
 import Testing
@@ -81,26 +82,37 @@ struct BaseBackupTests {
     }
 
     @Test(
-        "Options that are the agent's are refused",
+        "Options that are the agent's are left out, and told",
         arguments: [
             "pgdata", "format", "wal-method", "xlog-method", "gzip", "version", "dbname", "host", "port", "username",
             "password",
         ])
-    func forbidden(_ name: String) {
+    func forbidden(_ name: String) async throws {
+        let playground = try Playground()
         let pair = Yaml.map([(name, Yaml.plain("x"))])
-        for yaml in [pair, Yaml.list([Yaml.plain(name)]), Yaml.list([pair])] {
-            let text = complaints { _ = try BaseBackupReplicaFactory().makeMethod(yaml.node) }
-            #expect(text?.contains("'\(name)' may not be given to pg_basebackup") == true)
+        for yaml in [pair, Yaml.list([Yaml.plain(name), "no-slot"]), Yaml.list([pair, "no-slot"])] {
+            let log = Collected<String>()
+            try await run(playground, "echo \"$*\" > '\(playground.path)/words'", yaml, log: log)
+            #expect(playground.read("words")?.contains("=x") == false)
+            if case .list = yaml { #expect(playground.read("words")?.hasSuffix(" --no-slot\n") == true) }
+            let told = log.all.first { $0.hasPrefix("warning option left out: test.yml:1:") }
+            #expect(told?.contains("'\(name)' may not be given to pg_basebackup") == true)
         }
+        await playground.remove()
     }
 
     @Test("Only compression by the server is taken")
     func compression() throws {
         for text in ["server", "server-gzip", "server-zstd:level=3"] {
-            _ = try BaseBackupReplicaFactory().makeMethod((["compress": .plain(text)] as Yaml).node)
+            let yaml: Yaml = ["compress": .plain(text)]
+            let method = try BaseBackupReplicaFactory().makeMethod(yaml.node) as? BaseBackupReplica
+            #expect(method?.options.arguments == ["--compress=\(text)"])
+            #expect(method?.leftOut == [])
         }
         for yaml in [["compress": "9"], [["compress": "client-gzip"]], ["compress"]] as [Yaml] {
-            let text = complaints { _ = try BaseBackupReplicaFactory().makeMethod(yaml.node) }
+            let method = try BaseBackupReplicaFactory().makeMethod(yaml.node) as? BaseBackupReplica
+            #expect(method?.options.arguments == [])
+            let text = method?.leftOut.first?.description
             #expect(text?.hasPrefix("test.yml:1:") == true)
             #expect(text?.contains("postgresql.basebackup.compress: only compression by the server") == true)
         }
