@@ -1,5 +1,4 @@
 import ClusterModel
-import Dispatch
 import Logging
 import PluginInterfaces
 import Subprocess
@@ -100,13 +99,16 @@ final class ChildRun: Sendable {
         } catch {
             return finish(.notStarted("no pipe for its output: \(error)"))
         }
-        let queue = DispatchQueue(label: "child-output")
+        guard let loop = OutputLoop.shared else {
+            output.close()
+            errors.close()
+            return finish(.notStarted("no thread to read its output"))
+        }
         let deliver = deliver
-        let readers = [
-            OutputReader(descriptor: output.readEnd, queue: queue) { deliver(.standardOutput, $0) },
-            OutputReader(descriptor: errors.readEnd, queue: queue) { deliver(.standardError, $0) },
+        let tickets = [
+            loop.read(output.readEnd) { deliver(.standardOutput, $0) },
+            loop.read(errors.readEnd) { deliver(.standardError, $0) },
         ]
-        for reader in readers { reader.start() }
 
         let end = await start(output: output.writeEnd, errors: errors.writeEnd)
 
@@ -116,7 +118,7 @@ final class ChildRun: Sendable {
         }
         await escalation?.value
         let reason = state.withLock { $0.stopping }
-        for reader in readers { await reader.settle(mayLinger: reason == nil) }
+        for ticket in tickets { await loop.settle(ticket, mayLinger: reason == nil) }
         finish(reason ?? end)
     }
 

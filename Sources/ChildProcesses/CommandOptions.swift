@@ -1,5 +1,4 @@
 public import ConfigurationTree
-public import PluginInterfaces
 
 /// The long options that a configuration gives to a program.
 ///
@@ -30,6 +29,15 @@ public struct CommandOptions: Hashable, Sendable {
     public init(
         _ node: ConfigurationNode?, path: String, tool: String, forbidden: Set<String> = []
     ) throws(ConfigurationComplaints) {
+        let (options, complaints) = Self.read(node, path: path, tool: tool, forbidden: forbidden)
+        if !complaints.isEmpty { throw ConfigurationComplaints(complaints) }
+        self = options
+    }
+
+    /// Reads what can be read of a section, and complains of the rest.
+    public static func read(
+        _ node: ConfigurationNode?, path: String, tool: String, forbidden: Set<String> = []
+    ) -> (options: CommandOptions, complaints: [ConfigurationComplaint]) {
         var reading = Reading(tool: tool, forbidden: forbidden)
         switch node?.content {
         case nil, .null?: break
@@ -43,8 +51,9 @@ public struct CommandOptions: Hashable, Sendable {
                     node.mark, path, "expected a list of options of \(tool), like [verbose, {name: value}]")
             }
         }
-        if !reading.complaints.isEmpty { throw ConfigurationComplaints(reading.complaints) }
-        options = reading.options
+        var result = CommandOptions()
+        result.options = reading.options
+        return (result, reading.complaints)
     }
 
     /// In the order of the configuration.
@@ -87,13 +96,11 @@ private struct Reading {
         switch pair.value.content {
         case .null:
             options.append(CommandOptions.Option(name))
-        case .scalar(let text, let isPlain):
-            if isPlain, ["true", "yes", "on"].contains(text.lowercased()) {
-                options.append(CommandOptions.Option(name))
-            } else if isPlain, ["false", "no", "off"].contains(text.lowercased()) {
-                return
-            } else {
-                options.append(CommandOptions.Option(name, Self.unquoted(text)))
+        case .scalar(let text, _):
+            switch pair.value.resolved {
+            case .bool(true): options.append(CommandOptions.Option(name))
+            case .bool(false): return
+            default: options.append(CommandOptions.Option(name, Self.unquoted(text)))
             }
         case .list, .map:
             complain(pair.value.mark, path, "expected a single value for the option")

@@ -1,4 +1,5 @@
 import ChildProcesses
+import ConfigurationTree
 import InitDBBootstrap
 import PluginInterfaces
 import Testing
@@ -32,7 +33,8 @@ struct BaseBackupTests {
     @Test(
         "Other lines are no progress",
         arguments: [
-            "", "pg_basebackup: checkpoint completed", "pg_basebackup: write-ahead log start point: 0/2000028 on timeline 1",
+            "", "pg_basebackup: checkpoint completed",
+            "pg_basebackup: write-ahead log start point: 0/2000028 on timeline 1",
             "12345", "12/x", "/", "99999999999999999999/1 kB (1%), 0/1 tablespace",
             "18446744073709551615/1 kB (1%), 0/1 tablespace",
         ])
@@ -61,7 +63,8 @@ struct BaseBackupTests {
     @Test("The arguments are exactly these")
     func arguments() async throws {
         let playground = try Playground()
-        let print = "for word; do printf '%s\\n' \"$word\"; done > '\(playground.path)/words'; echo $PGPASSFILE >> '\(playground.path)/words'"
+        let print =
+            "for word; do printf '%s\\n' \"$word\"; done > '\(playground.path)/words'; echo $PGPASSFILE >> '\(playground.path)/words'"
         try await run(playground, print, ["max-rate", ["label": "a b"]])
         let start = """
             --pgdata=\(playground.path)/data
@@ -79,26 +82,37 @@ struct BaseBackupTests {
     }
 
     @Test(
-        "Options that are the agent's are refused",
+        "Options that are the agent's are left out, and told",
         arguments: [
             "pgdata", "format", "wal-method", "xlog-method", "gzip", "version", "dbname", "host", "port", "username",
             "password",
         ])
-    func forbidden(_ name: String) {
-        let pair: Yaml = .map([(name, "x")])
-        for yaml in [pair, [.plain(name)], [pair]] as [Yaml] {
-            let text = complaints { _ = try BaseBackupReplicaFactory().makeMethod(yaml.node) }
-            #expect(text?.contains("'\(name)' may not be given to pg_basebackup") == true)
+    func forbidden(_ name: String) async throws {
+        let playground = try Playground()
+        let pair = Yaml.map([(name, Yaml.plain("x"))])
+        for yaml in [pair, Yaml.list([Yaml.plain(name), "no-slot"]), Yaml.list([pair, "no-slot"])] {
+            let log = Collected<String>()
+            try await run(playground, "echo \"$*\" > '\(playground.path)/words'", yaml, log: log)
+            #expect(playground.read("words")?.contains("=x") == false)
+            if case .list = yaml { #expect(playground.read("words")?.hasSuffix(" --no-slot\n") == true) }
+            let told = log.all.first { $0.hasPrefix("warning option left out: test.yml:1:") }
+            #expect(told?.contains("'\(name)' may not be given to pg_basebackup") == true)
         }
+        await playground.remove()
     }
 
     @Test("Only compression by the server is taken")
     func compression() throws {
         for text in ["server", "server-gzip", "server-zstd:level=3"] {
-            _ = try BaseBackupReplicaFactory().makeMethod((["compress": .plain(text)] as Yaml).node)
+            let yaml: Yaml = ["compress": .plain(text)]
+            let method = try BaseBackupReplicaFactory().makeMethod(yaml.node) as? BaseBackupReplica
+            #expect(method?.options.arguments == ["--compress=\(text)"])
+            #expect(method?.leftOut == [])
         }
         for yaml in [["compress": "9"], [["compress": "client-gzip"]], ["compress"]] as [Yaml] {
-            let text = complaints { _ = try BaseBackupReplicaFactory().makeMethod(yaml.node) }
+            let method = try BaseBackupReplicaFactory().makeMethod(yaml.node) as? BaseBackupReplica
+            #expect(method?.options.arguments == [])
+            let text = method?.leftOut.first?.description
             #expect(text?.hasPrefix("test.yml:1:") == true)
             #expect(text?.contains("postgresql.basebackup.compress: only compression by the server") == true)
         }
@@ -144,7 +158,8 @@ struct BaseBackupTests {
                 == "pg_basebackup from pg2 exited with status 1: pg_basebackup: error: the connection broke")
         #expect(playground.read("tries") == "x\nx\n")
         #expect(playground.exists("data") && !playground.exists("data/PG_VERSION"))
-        #expect(progress.all.contains(JobProgress(step: "pg_basebackup from pg2", doneBytes: 1024, totalBytes: 102_400)))
+        #expect(
+            progress.all.contains(JobProgress(step: "pg_basebackup from pg2", doneBytes: 1024, totalBytes: 102_400)))
         await playground.remove()
     }
 
@@ -211,7 +226,8 @@ struct BaseBackupTests {
         func stop() async {
             _ = await playground.run(
                 PluginCommand(
-                    "\(Playground.binaries)/pg_ctl", ["stop", "-w", "-m", "immediate", "-D", "\(playground.path)/primary"],
+                    "\(Playground.binaries)/pg_ctl",
+                    ["stop", "-w", "-m", "immediate", "-D", "\(playground.path)/primary"],
                     deadline: .seconds(60)), nil)
         }
 
@@ -273,7 +289,10 @@ struct BaseBackupTests {
                 playground.context(
                     data: "cancelled", upstream: server.upstream(passfile: server.passfile), progress: slow))
         }
-        #expect(await eventually { playground.exists("cancelled/PG_VERSION") || playground.exists("cancelled/backup_label") })
+        #expect(
+            await eventually {
+                playground.exists("cancelled/PG_VERSION") || playground.exists("cancelled/backup_label")
+            })
         let clock = ContinuousClock()
         let start = clock.now
         task.cancel()

@@ -45,7 +45,7 @@ struct CommandOptionsTests {
             "test.yml:1:3: s[0]: 'pgdata' may not be given to initdb",
             "test.yml:2:3: s[1].version: 'version' may not be given to initdb",
             "test.yml:3:3: s[2]: expected one option, found a mapping of 2",
-            "test.yml:5:7: s[3].list: expected a single value",
+            "test.yml:5:5: s[3].list: expected a single value",
             "test.yml:6:3: s[4]: expected a switch of initdb",
             "test.yml:7:3: s[5]: '-D' is no long option",
             "test.yml:8:3: s[6]: '' is no long option",

@@ -8,7 +8,9 @@ struct InitDBTests {
     @Test("initdb really makes a data directory with the options given")
     func real() async throws {
         let playground = try Playground()
-        let yaml: Yaml = [["encoding": "UTF8"], "data-checksums", ["auth-host": "scram-sha-256"], ["locale": "C"], "no-sync"]
+        let yaml: Yaml = [
+            ["encoding": "UTF8"], "data-checksums", ["auth-host": "scram-sha-256"], ["locale": "C"], "no-sync",
+        ]
         let method = try InitDBBootstrapFactory().makeMethod(yaml.node)
         let password = try playground.write("password", "secret word\n")
         let progress = Collected<JobProgress>()
@@ -66,10 +68,11 @@ struct InitDBTests {
         await playground.remove()
     }
 
-    @Test("Options that are the agent's are refused", arguments: ["pgdata", "nosync", "pwfile", "sync-only", "version"])
+    @Test(
+        "Options that are the agent's are refused", arguments: ["pgdata", "nosync", "pwfile", "sync-only", "version"])
     func forbidden(_ name: String) {
-        let pair: Yaml = .map([(name, "x")])
-        for yaml in [pair, [.plain(name)], [pair]] as [Yaml] {
+        let pair = Yaml.map([(name, Yaml.plain("x"))])
+        for yaml in [pair, Yaml.list([Yaml.plain(name)]), Yaml.list([pair])] {
             let text = complaints { _ = try InitDBBootstrapFactory().makeMethod(yaml.node) }
             #expect(text?.contains("'\(name)' may not be given to initdb") == true)
             #expect(text?.hasPrefix("test.yml:1:") == true)

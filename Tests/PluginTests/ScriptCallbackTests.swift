@@ -102,7 +102,7 @@ struct ScriptCallbackTests {
         let lines = text?.split(separator: "\n") ?? []
         #expect(lines.count == 3)
         #expect(lines.first?.hasPrefix("test.yml:1:3: postgresql.callbacks.on_start: 'x 'y' cannot be split") == true)
-        #expect(lines.dropFirst().first?.hasPrefix("test.yml:2:5: postgresql.callbacks.on_stop: expected a") == true)
+        #expect(lines.dropFirst().first?.hasPrefix("test.yml:2:3: postgresql.callbacks.on_stop: expected a") == true)
         #expect(lines.last?.hasPrefix("test.yml:3:3: postgresql.callbacks.timeout: expected seconds") == true)
         #expect(complaints { _ = try ScriptCallbackFactory().makeHandler(("x" as Yaml).node) } != nil)
     }
@@ -122,7 +122,7 @@ struct ScriptCallbackTests {
             echo "$*" >> '\(playground.path)/calls'
             if [ "$1" = on_start ]; then echo $$ > '\(playground.path)/pid'; sleep 300; fi
             """)
-        let handler = try handler(["on_start": .plain(script), "on_role_change": .plain(script), "timeout": "300ms"])
+        let handler = try handler(["on_start": .plain(script), "on_role_change": .plain(script), "timeout": "3s"])
         let run: @Sendable (PluginCommand) async -> CommandEnd = { await playground.run($0, nil) }
         async let first = handler.handle(event(.onStart, .replica), run: run)
         #expect(await eventually { playground.exists("pid") })

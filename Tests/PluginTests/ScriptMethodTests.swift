@@ -35,7 +35,9 @@ struct ScriptMethodTests {
             { command in
                 [
                     "command": .quoted("\(command) first 'second word'"), "keep_existing_recovery_conf": "true",
-                    "recovery_conf": ["restore_command": "x"], "backup": "latest", "verify": "true", "retries": "3",
+                    "recovery_conf": ["restore_command": "x"], "backup": "latest", "verify": "true", "retries": "0x10",
+                    "mode": "010",
+                    "version": "1.10", "old": .quoted("1.10"),
                     "label": .quoted("a b"), "empty": .null, "quoted": .quoted("true"), "scope": "other",
                     "datadir": "/other",
                 ]
@@ -43,7 +45,8 @@ struct ScriptMethodTests {
         #expect(
             words == [
                 "first", "second word", "--scope=demo", "--datadir=\(playground.path)/data", "--backup=latest",
-                "--verify=True", "--retries=3", "--label=a b", "--empty=None", "--quoted=true",
+                "--verify=True", "--retries=16", "--mode=8", "--version=1.1", "--old=1.10", "--label=a b",
+                "--empty=None", "--quoted=true",
             ])
         await playground.remove()
     }

@@ -1,5 +1,6 @@
 import ChildProcesses
 import ClusterModel
+import ConfigurationTree
 import Logging
 import PluginInterfaces
 import Synchronization
@@ -13,6 +14,8 @@ import Synchronization
 /// Copies the data directory of a running member with pg_basebackup.
 struct BaseBackupReplica: ReplicaCreationMethod {
     let options: CommandOptions
+    /// Why options of the configuration are not among them.
+    var leftOut: [ConfigurationComplaint] = []
     var tries = 2
     var pause: Duration = .seconds(5)
 
@@ -23,6 +26,7 @@ struct BaseBackupReplica: ReplicaCreationMethod {
         guard let upstream = context.upstream else {
             throw PluginFailure("pg_basebackup needs a member to copy from, and there is none")
         }
+        for complaint in leftOut { context.logger.warning("option left out: \(complaint)") }
         let command = command(context, upstream)
         let before = Self.entries(of: context.dataDirectory)
         for number in 1...max(tries, 1) {

@@ -21,29 +21,32 @@ public struct BaseBackupReplicaFactory: ReplicaFactory {
 
     public init() {}
 
+    /// Never refuses: what cannot be used is left out, and told with each copy. A new member matters more than an option.
     public func makeMethod(_ section: ConfigurationNode?) throws(ConfigurationComplaints)
         -> any ReplicaCreationMethod
     {
         let path = "postgresql.basebackup"
-        let options = try CommandOptions(section, path: path, tool: "pg_basebackup", forbidden: Self.forbidden)
-        if let compress = options["compress"], compress.value?.hasPrefix("server") != true {
-            let place = section.flatMap { Self.mark(of: "compress", in: $0) } ?? SourceMark(source: path)
-            throw ConfigurationComplaints([
+        var (options, complaints) = CommandOptions.read(
+            section, path: path, tool: "pg_basebackup", forbidden: Self.forbidden)
+        for compress in options.options where compress.name == "compress" {
+            // Compressed by the client it would be a tar file; pg_basebackup takes no such thing in plain format.
+            if compress.value?.hasPrefix("server") == true { continue }
+            complaints.append(
                 ConfigurationComplaint(
-                    at: place, path: "\(path).compress",
+                    at: section.flatMap { Self.mark(of: "compress", in: $0) } ?? SourceMark(source: path),
+                    path: "\(path).compress",
                     "only compression by the server leaves a plain data directory; write server-gzip, server-lz4 or "
-                        + "server-zstd (PostgreSQL 15 and later), or remove it")
-            ])
+                        + "server-zstd (PostgreSQL 15 and later), or remove it"))
         }
-        return BaseBackupReplica(options: options)
+        options.options.removeAll { $0.name == "compress" && $0.value?.hasPrefix("server") != true }
+        return BaseBackupReplica(options: options, leftOut: complaints)
     }
 
     private static func mark(of key: String, in section: ConfigurationNode) -> SourceMark? {
         if let pair = section.pairs.last(where: { $0.key == key }) { return pair.value.mark }
-        guard case .list(let elements) = section.content else { return nil }
-        for element in elements.reversed() {
+        for element in section.elements.reversed() {
             if let pair = element.pairs.first(where: { $0.key == key }) { return pair.value.mark }
-            if case .scalar(let text, _) = element.content, text.hasPrefix(key) { return element.mark }
+            if element.text?.hasPrefix(key) == true { return element.mark }
         }
         return nil
     }

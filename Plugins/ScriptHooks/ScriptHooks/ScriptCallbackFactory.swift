@@ -30,7 +30,7 @@ public struct ScriptCallbackFactory: CallbackFactory {
         }
         var commands: [CallbackEvent.Action: ScriptCallbacks.Command] = [:]
         for action in CallbackEvent.Action.allCases {
-            guard let node = section[action.rawValue], node.content != .null else { continue }
+            guard let node = section[action.rawValue], !node.isNull else { continue }
             let key = "\(path).\(action.rawValue)"
             guard case .scalar(let line, _) = node.content else {
                 complaints.append(ConfigurationComplaint(at: node.mark, path: key, "expected a command line"))
@@ -47,8 +47,8 @@ public struct ScriptCallbackFactory: CallbackFactory {
             }
         }
         var timeout: Duration? = Self.defaultTimeout
-        if let node = section["timeout"], node.content != .null {
-            if case .scalar(let text, _) = node.content, let duration = Self.duration(text) {
+        if let node = section["timeout"], !node.isNull {
+            if case .scalar(let text, _) = node.content, let duration = ValueText.duration(text), duration >= .zero {
                 timeout = duration == .zero ? nil : duration
             } else {
                 complaints.append(
@@ -59,17 +59,5 @@ public struct ScriptCallbackFactory: CallbackFactory {
         }
         if !complaints.isEmpty { throw ConfigurationComplaints(complaints) }
         return commands.isEmpty ? nil : ScriptCallbacks(commands: commands, timeout: timeout)
-    }
-
-    private static func duration(_ text: String) -> Duration? {
-        let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = Int64(digits), number <= 1_000_000_000 else { return nil }
-        return switch text.dropFirst(digits.count).drop(while: \.isWhitespace) {
-        case "", "s": .seconds(number)
-        case "ms": .milliseconds(number)
-        case "min": .seconds(number * 60)
-        case "h": .seconds(number * 3600)
-        default: nil
-        }
     }
 }
