@@ -16,6 +16,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 
 func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -55,6 +56,7 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0", traits: []),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
     ],
     targets: [
@@ -72,7 +74,9 @@ let package = Package(
         core("PluginInterfaces", ["ClusterModel", "ConfigurationTree", logging]),
         core("AgentConfiguration", ["ClusterModel", "ConfigurationTree", "PluginInterfaces", "CLibYAML", logging]),
         core("ClusterStore", ["ClusterModel", "PluginInterfaces"]),
-        core("ChildProcesses", ["ClusterModel", "PluginInterfaces", subprocess, logging]),
+        core(
+            "ChildProcesses",
+            ["ClusterModel", "ConfigurationTree", "PluginInterfaces", subprocess, systemPackage, logging]),
         core(
             "PostgresControl",
             ["ClusterModel", "PluginInterfaces", "AgentConfiguration", "ChildProcesses", "LeaseGuard", "CLibPQ", logging]),

@@ -30,6 +30,10 @@ public actor Agent {
     nonisolated let store: any CoordinationStore
     nonisolated let events: AsyncStream<Event>
     nonisolated let yield: @Sendable (Event) -> Void
+    nonisolated let roleEvents: AsyncStream<CallbackEvent>
+    nonisolated let roleCallbacks: AsyncStream<CallbackEvent>.Continuation
+    nonisolated let reloadEvents: AsyncStream<CallbackEvent>
+    nonisolated let reloadCallbacks: AsyncStream<CallbackEvent>.Continuation
 
     var machine: HAMachine
     var inForce: SettingsInForce
@@ -58,6 +62,9 @@ public actor Agent {
         self.events = stream
         let yield: @Sendable (Event) -> Void = { continuation.yield($0) }
         self.yield = yield
+        (self.roleEvents, self.roleCallbacks) = AsyncStream.makeStream(of: CallbackEvent.self)
+        (self.reloadEvents, self.reloadCallbacks) = AsyncStream.makeStream(
+            of: CallbackEvent.self, bufferingPolicy: .bufferingNewest(1))
         self.lock = try state.open()
         guard let factory = setup.registry.store(section: setup.settings.store.name) else {
             throw AgentError("no plugin owns the store section '\(setup.settings.store.name)'")
@@ -118,6 +125,13 @@ public actor Agent {
     /// Runs until the machine says that the agent ends. Returns the exit status and why.
     public func run() async -> (code: Int32, text: String) {
         await loadCatalog()
+        let handlers = callbacks
+        let told = Task { [self] in
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.tell(self.roleEvents, handlers) }
+                group.addTask { await self.tell(self.reloadEvents, handlers) }
+            }
+        }
         let tasks = Task { [self] in
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.link.run { facts in self.began(facts) } }
@@ -132,7 +146,9 @@ public actor Agent {
         timer?.cancel()
         for task in followers.values { task.cancel() }
         for task in jobTasks.values { task.cancel() }
-        await finishCallbacks()
+        roleCallbacks.finish()
+        reloadCallbacks.finish()
+        await told.value
         await peers.shutdown()
         if !machine.world.isServerUp, exit?.code == 0 {
             await link.leave()
@@ -200,6 +216,8 @@ public actor Agent {
     /// What the runtime itself has to do with an event before the machine sees it.
     private func prepare(_ event: Event) {
         switch event {
+        case .wake:
+            timerAt = .distantFuture
         case .view(_, let view):
             takeConfiguration(view)
         case .server(.down):
@@ -230,10 +248,7 @@ public actor Agent {
         } else {
             timer = DispatchSource.makeTimerSource(queue: executor.queue)
             let yield = self.yield
-            timer.setEventHandler { [weak self] in
-                self?.assumeIsolated { $0.timerAt = .distantFuture }
-                yield(.wake)
-            }
+            timer.setEventHandler { yield(.wake) }
             self.timer = timer
             timer.resume()
         }
@@ -347,24 +362,26 @@ public actor Agent {
 
     // MARK: - Callbacks
 
-    private var callbackTail: Task<Void, Never>?
-
+    /// Two lanes, each in order: reloads, of which only the newest waiting one counts, and everything else.
     func callback(_ action: CallbackAction, _ role: MemberRole, _ fence: Fence?) {
         guard !callbacks.isEmpty, let action = CallbackEvent.Action(rawValue: action.rawValue) else { return }
         let event = CallbackEvent(action: action, role: role, scope: setup.settings.scope, fence: fence)
-        for handler in callbacks {
-            let logger = self.logger
-            Task {
-                let failure = await handler.handle(event) { command in
-                    await ChildProcess.run(
-                        command, onLine: { _, line in logger.info("\(action.rawValue): \(line)") }, logger: logger)
-                }
-                if let failure { logger.warning("callback \(action.rawValue) \(role.rawValue): \(failure)") }
-            }
-        }
+        (action == .onReload ? reloadCallbacks : roleCallbacks).yield(event)
     }
 
-    private func finishCallbacks() async {
-        await callbackTail?.value
+    private nonisolated func tell(_ events: AsyncStream<CallbackEvent>, _ handlers: [any CallbackHandler]) async {
+        for await event in events {
+            for handler in handlers {
+                let logger = self.logger
+                let failure = await handler.handle(event) { command in
+                    await ChildProcess.run(
+                        command, onLine: { _, line in logger.info("\(event.action.rawValue): \(line)") },
+                        logger: logger)
+                }
+                if let failure {
+                    logger.warning("callback \(event.action.rawValue) \(event.role.rawValue): \(failure)")
+                }
+            }
+        }
     }
 }

@@ -429,7 +429,7 @@ struct JobRunner: Sendable {
             }, logger: logger)
         if end == .cancelled { return .cancelled }
         try? await files.markStandby()
-        guard end.isSuccess else { return .needsClone("pg_rewind \(end.explanation): \(tail.text)") }
+        guard end.isSuccess else { return .needsClone("pg_rewind \(end.explanation)\(tail.suffix)") }
         guard let rewound = try ControlFile.read(dataDirectory: layout.dataDirectory)?.data else {
             return .needsClone("pg_rewind left no control file")
         }

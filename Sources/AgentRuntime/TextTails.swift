@@ -1,19 +1,4 @@
 import Glibc
-import Synchronization
-
-/// The last lines of a program's output, for the message when it fails.
-final class LineTail: Sendable {
-    private let lines = Mutex<[String]>([])
-
-    func add(_ line: String) {
-        lines.withLock {
-            $0.append(line)
-            if $0.count > 5 { $0.removeFirst() }
-        }
-    }
-
-    var text: String { lines.withLock { $0.joined(separator: " | ") } }
-}
 
 /// What PostgreSQL wrote into its log since a start.
 enum LogTail {

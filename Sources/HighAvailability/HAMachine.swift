@@ -105,9 +105,7 @@ public struct HAMachine: Sendable {
         for rule in Self.rules {
             guard let verdict = rule(world) else { continue }
             // The same answer again is no new decision; its facts may move (a position, a wait) without being news.
-            let isNews =
-                lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
-                || (verdict.intention != .nothing && verdict.weight != .routine)
+            let isNews = lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
             if isNews { record(verdict.rule, verdict.weight, verdict.text, verdict.facts) }
             lastVerdict = verdict
             return perform(verdict.intention)
