@@ -95,6 +95,7 @@ struct guard {
     bool control_suspect;   // it said "in production" once
     int64_t idle_since;     // 0: not idle
     uint64_t rounds;
+    bool child_ended;  // SIGCHLD since the last reaping
     bool leave;
     bool terminate;        // SIGTERM was received
     int64_t terminate_at;  // until then PostgreSQL's own fast shutdown is waited for; 0: not asked for

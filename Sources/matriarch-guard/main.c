@@ -193,7 +193,10 @@ static long long number(const char *text, const char *option, long long least, l
 static void read_signals(void) {
     struct signalfd_siginfo info;
     while (read(guard.signals, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGCHLD) continue;
+        if (info.ssi_signo == SIGCHLD) {
+            guard.child_ended = true;
+            continue;
+        }
         if (guard.agent.descriptor >= 0 && guard.postmaster.life != SILENT) {
             note("signal %u ignored: the agent decides", info.ssi_signo);
             continue;

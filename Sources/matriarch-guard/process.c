@@ -217,6 +217,10 @@ void process_signal_all(int signal) {
 bool process_reap(bool *exited, int *status) {
     *exited = false;
     bool none = false;
+    // A quiet round costs no system call here; once something ends, each does.
+    if (guard.postmaster.life == RUNNING && !guard.postmaster.adopted && !guard.stopping.active && !guard.child_ended)
+        return false;
+    guard.child_ended = false;
     for (;;) {
         int ended;
         pid_t pid = waitpid(-1, &ended, WNOHANG);

@@ -8,6 +8,9 @@ import Testing
 
 /// A real guard with a real PostgreSQL in a directory of their own, and everything that a test does to them.
 final class GuardedServer: Sendable {
+    /// Under a sanitizer the guard of the same build is no use (its memory cannot be locked, its libraries are not found):
+    /// `MATRIARCH_GUARD` then names another.
+    static let program = getenv("MATRIARCH_GUARD").map { String(cString: $0) } ?? GuardClient.defaultExecutable
     static let binaries = "/usr/lib/postgresql/15/bin"
 
     let base: String
@@ -67,7 +70,6 @@ final class GuardedServer: Sendable {
     static func make(guardOptions: String = "", standby: Bool = false) async throws -> GuardedServer {
         let template = try await templateDirectory()
         let server = GuardedServer(base: try await newDirectory())
-        let program = GuardClient.defaultExecutable
         try await Shell.run("cp \(program) \(server.base)/matriarch-guard && chmod 755 \(server.base)/matriarch-guard")
         // The tests' own account may be root, the guard's never is.
         let script = """

@@ -38,7 +38,8 @@ struct LaunchTests {
     @Test("What the guard says when it does not run is passed on")
     func saysWhy() async {
         let error = await failure { () throws(GuardError) in
-            _ = try await GuardClient.connect(stateDirectory: "/proc/nowhere/state", within: .seconds(5))
+            _ = try await GuardClient.connect(
+                stateDirectory: "/proc/nowhere/state", executable: GuardedServer.program, within: .seconds(5))
         }
         #expect(error?.code == .launchFailed)
         // Root is refused before the directory is looked at.
