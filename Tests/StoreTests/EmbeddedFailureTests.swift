@@ -19,21 +19,29 @@ import Testing
         try await withTemporaryDirectory { directory in
             let path = directory + "/store.db"
             // A poll that comes too late to help: the timer must do it.
-            let one = try await client("pg1", openEmbedded(path, pollInterval: .seconds(60)), lifetime: .seconds(1))
             let watcherStore = openEmbedded(path, pollInterval: .seconds(60))
             let log = SignalLog(watcherStore)
             let watcher = try await client("pg2", watcherStore, lifetime: .seconds(30))
-            #expect(one.session.granted == .seconds(1))
+            let one = try await client("pg1", openEmbedded(path, pollInterval: .seconds(60)))
             #expect(await one.acquireLeader().isCommitted)
             let (_, promised) = try await one.proveLease(holding: true)
             #expect(try await watcher.read()["leader"] != nil)
             await one.vanish()
             let count = log.count
-            let noticed = try #require(await log.first(after: count, within: .seconds(5)) { $0.isNews })
+            let noticed = try #require(await log.first(after: count, within: .seconds(20)) { $0.isNews })
             #expect(noticed >= promised)
-            // Idle machines show less than a millisecond; a loaded one must not fail for that.
-            #expect(noticed - promised < .milliseconds(500), "\(noticed - promised) late")
+            // An idle machine shows a millisecond; what is asserted is that nobody waited for a poll.
+            #expect(noticed - promised < .seconds(3), "\(noticed - promised) late")
             await watcher.close()
+        }
+    }
+
+    @Test func lifetimesHaveAFloor() async throws {
+        try await withTemporaryDirectory { directory in
+            let one = try await client("pg1", openEmbedded(directory + "/store.db"), lifetime: .milliseconds(10))
+            #expect(one.session.granted == .seconds(1))
+            #expect(one.session.renewalInterval == .milliseconds(250))
+            await one.close()
         }
     }
 

@@ -15,9 +15,9 @@ import Testing
 }
 
 /// One file, opened anew by each client, as separate processes would.
-func embeddedStore(in directory: String, lifetime: Duration = .seconds(4)) -> StoreUnderTest {
+func embeddedStore(in directory: String, lifetime: Duration = .seconds(5)) -> StoreUnderTest {
     StoreUnderTest(
-        makeStore: { openEmbedded(directory + "/store.db") }, lifetime: lifetime, expiryLateness: .seconds(1),
+        makeStore: { openEmbedded(directory + "/store.db") }, lifetime: lifetime, expiryLateness: .seconds(3),
         signalLateness: .seconds(3), endsWithoutRenewal: true)
 }
 

@@ -9,6 +9,8 @@ final class BootTimer {
     private let descriptor: Int32
     private let source: any DispatchSourceRead
     private var armed: Instant?
+    /// TFD_TIMER_ABSTIME, an enumerator that Swift does not import as a number.
+    private static let absolute: Int32 = 1
 
     init?(on queue: DispatchQueue, onEvent: @escaping @Sendable () -> Void) {
         let descriptor = timerfd_create(CLOCK_BOOTTIME, Int32(O_NONBLOCK | O_CLOEXEC))
@@ -40,6 +42,6 @@ final class BootTimer {
             setting.it_value.tv_sec = Int(nanoseconds / 1_000_000_000)
             setting.it_value.tv_nsec = Int(nanoseconds % 1_000_000_000)
         }
-        timerfd_settime(descriptor, 1 /* TFD_TIMER_ABSTIME */, &setting, nil)
+        timerfd_settime(descriptor, Self.absolute, &setting, nil)
     }
 }

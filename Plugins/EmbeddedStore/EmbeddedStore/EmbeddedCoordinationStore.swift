@@ -5,7 +5,8 @@ public import PluginInterfaces
 /// A coordination store in one SQLite file, shared by the processes of **one host**.
 ///
 /// For the quick start, for tests and for demonstrations: three members on one machine need no store of their own.
-/// It is no store for several hosts: the file must lie on a local disk, and whoever loses that host loses the cluster.
+/// It is no store for several hosts: the file must lie on a local disk that no other kernel (a virtual machine) shares,
+/// and whoever loses that host loses the cluster.
 ///
 /// - A transaction is a transaction of SQLite, so every read is a cut and linearizable, and `kill -9` of any process,
 ///   at any moment, harms nobody else.

@@ -57,7 +57,10 @@ struct EmbeddedFile: Sendable {
     private func refuseNetwork() throws(StoreError) {
         var status = statfs()
         guard statfs(path, &status) == 0 else { return }
-        let names: [Int64: String] = [0x6969: "NFS", 0xFF53_4D42: "CIFS", 0xFE53_4D42: "SMB", 0x0102_1997: "9p"]
+        let names: [Int64: String] = [
+            0x6969: "NFS", 0xFF53_4D42: "CIFS", 0xFE53_4D42: "SMB", 0x0102_1997: "9p", 0x00C3_6400: "Ceph",
+            0x0BD0_0BD0: "Lustre", 0x0116_1970: "GFS2", 0x7461_636F: "OCFS2", 0x5346_414F: "AFS",
+        ]
         guard let name = names[Int64(status.f_type) & 0xFFFF_FFFF] else { return }
         throw StoreError(
             .misconfigured,
@@ -143,6 +146,11 @@ struct EmbeddedFile: Sendable {
         case SQLITE_PERM, SQLITE_READONLY, SQLITE_AUTH:
             return StoreError(
                 .notAuthorized, "\(said): this account must be able to write the file and its directory")
+        case SQLITE_CANTOPEN:
+            let isDenied = access(path, R_OK | W_OK) != 0 && errno == EACCES
+            return StoreError(
+                isDenied ? .notAuthorized : .unreachable,
+                "\(said): this account must be able to write the file and its directory")
         case SQLITE_FULL:
             return StoreError(.unreachable, "\(said): free some space on its file system")
         case SQLITE_TOOBIG:
