@@ -82,7 +82,10 @@ let package = Package(
             ["ClusterModel", "PluginInterfaces", "AgentConfiguration", "ChildProcesses", "LeaseGuard", "CLibPQ", logging]),
         core("PeerClient", ["ClusterModel", httpClient, nioCore, nioSSL, logging]),
         core("LeaseGuard", ["ClusterModel", "CLeaseGuard", logging]),
-        .executableTarget(name: "matriarch-guard", dependencies: ["CLeaseGuard"], path: "Sources/matriarch-guard"),
+        // Plain C. The flag keeps the linker from adding Swift's runtime, which would cost the guard its small locked memory.
+        .executableTarget(
+            name: "matriarch-guard", dependencies: ["CLeaseGuard"], path: "Sources/matriarch-guard",
+            linkerSettings: [.unsafeFlags(["-enable-experimental-feature", "Embedded"])]),
         core(
             "AgentRuntime",
             [

@@ -336,7 +336,7 @@ extension HAMachine {
 
     private func isStopJob(_ job: Job?) -> Bool {
         switch job {
-        case .stop?, .restart?, .rewind?, .clone?: true
+        case .stop?, .restart?, .rewind?, .clone?, .bootstrap?: true
         default: false
         }
     }

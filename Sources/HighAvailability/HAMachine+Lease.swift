@@ -76,7 +76,7 @@ extension HAMachine {
 
     /// What the guard is to enforce follows from the lease and the pause.
     private mutating func keepPosture() {
-        guard world.isGuardReady, world.isServerUp else { return }
+        guard world.isGuardReady, world.isServerUp, world.job?.job != .bootstrap else { return }
         let wanted: GuardPosture
         if let view = world.view, view.isPaused {
             wanted = .paused

@@ -9,6 +9,8 @@ struct EmbeddedSession: StoreSession {
     let id: SessionID
     let granted: Duration
     let isResumed: Bool
+    /// Nothing but renewals keeps the row alive.
+    let needsIdleRenewal = true
     /// Told by each later instance anew: whoever knows the row's token has the session.
     let token: String
     let engine: EmbeddedEngine
