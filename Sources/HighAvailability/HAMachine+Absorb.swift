@@ -303,6 +303,7 @@ extension HAMachine {
             world.server = .up(isAdopted: isAdopted, since: world.now)
             world.isSilent = false
             world.posture = nil
+            world.samplesCountFrom = world.now
             world.sample = nil
             world.failedSamples = 0
             world.nextSampleAt = world.now
@@ -344,6 +345,10 @@ extension HAMachine {
     private mutating func absorb(sample: PostgresSample) {
         world.sampleInFlight = false
         guard world.isServerUp else { return }
+        guard sample.takenAt >= world.samplesCountFrom else {
+            world.nextSampleAt = world.now
+            return
+        }
         world.failedSamples = 0
         let before = world.sample
         world.sample = sample
@@ -445,6 +450,9 @@ extension HAMachine {
         case (.promote(let fence), .done):
             world.promotion = .none
             world.publishedRole = .primary
+            // What was seen before is a standby; nothing may be decided from it any more.
+            world.sample = nil
+            world.samplesCountFrom = world.now
             world.checkpointPending = true
             world.localHistory = nil
             world.crashedSince = nil

@@ -169,6 +169,8 @@ public struct World: Sendable {
     public var mayAcknowledge = false
     public var sample: PostgresSample?
     public var sampleInFlight = false
+    /// Looks taken before this instant show a server that has changed since.
+    public var samplesCountFrom: Instant = .distantPast
     public var nextSampleAt: Instant = .distantPast
     public var failedSamples = 0
     public var lastExit: String?
