@@ -224,6 +224,7 @@ extension HAMachine {
                     "\(leader.name) holds the leader entry",
                     [Fact("leader", leader.name), Fact("fence", leader.fence), Fact("before", before?.leader?.name)])
                 world.sitOutUntil = .distantPast
+                world.leaderSince = world.now
                 world.jobFailures = 0
                 world.nextJobAt = .distantPast
             }
@@ -424,6 +425,7 @@ extension HAMachine {
             world.bootstrapVersion = nil
             if !world.isStopping { emit(.exit(1, "the bootstrap failed: \(why)")) }
         case (.clone, .made(let control)), (.rewind, .made(let control)):
+            if case .rewind = job { world.rewoundTo = world.view?.leader?.fence }
             world.needsClone = nil
             world.stopForClone = false
             world.bootstrapped = nil

@@ -23,6 +23,10 @@ extension HAMachine {
     /// of ours tells, and a cluster in motion is worth a second look.
     private var readInterval: Duration {
         guard let view = world.view else { return .milliseconds(500) }
+        // Waiting for what a new leader records after its promotion.
+        if world.control != nil, world.job == nil, view.leader != nil, world.now - world.leaderSince < .seconds(10) {
+            return .milliseconds(200)
+        }
         let isQuiet =
             view.leader != nil && world.isServerUp && world.pending.isEmpty && world.job == nil && world.handover == nil
             && !isLagging

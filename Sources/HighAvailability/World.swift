@@ -177,6 +177,10 @@ public struct World: Sendable {
     public var lastStopMode: StopMode?
     public var lastStopAt: Instant = .distantPast
     public var marker: PromotionMarker?
+    /// The leader's term that the data was rewound to, or found to be the past of.
+    public var rewoundTo: Fence?
+    /// When the present leader's term was first seen.
+    public var leaderSince: Instant = .distantPast
     /// What the running standby was told to follow; nil when not known.
     public var upstream: UpstreamTarget??
     public var job: RunningJob?

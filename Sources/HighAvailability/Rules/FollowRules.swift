@@ -2,6 +2,9 @@ import ClusterModel
 
 /// Another member leads: follow it, and come back after having led.
 enum FollowRules {
+    /// How long a new leader is given to record the history.
+    static let historyPatience: Duration = .seconds(10)
+
     static func rejoin(_ world: World) -> Verdict? {
         guard let view = world.view, let leader = view.leader, leader.name != world.me, let control = world.control
         else {
@@ -36,11 +39,18 @@ enum FollowRules {
             return diverged(world, "our timeline \(control.timeline) is not the leader's past", facts)
         }
         if control.timeline == theirs { return start(world, "rejoin.start", facts) }
+        let isRewound = world.rewoundTo == leader.fence
         guard let end = world.end(of: control.timeline) else {
-            return wasPrimary
-                ? diverged(world, "where our timeline ended is not known", facts) : start(world, "rejoin.start", facts)
+            if !wasPrimary || isRewound { return start(world, "rejoin.start", facts) }
+            // The leader writes the history right after its promotion; without it only pg_rewind can tell.
+            if world.now - world.leaderSince < historyPatience {
+                return .wait(
+                    "rejoin.waitHistory", "waiting until \(leader.name) has recorded where our timeline ended", facts)
+            }
+            return diverged(world, "where our timeline ended is not known", facts)
         }
         if wasPrimary {
+            if isRewound { return start(world, "rejoin.start", facts) }
             // The shutdown checkpoint is the last record of a clean stop: a successor that went on behind it has it whole.
             if control.state == .shutDown, control.checkpoint < end { return start(world, "rejoin.clean", facts) }
             return diverged(
@@ -139,6 +149,9 @@ enum FollowRules {
             return .wait(
                 "rejoin.waitCheckpoint", "diverged: waiting for the checkpoint of \(leader.name) after its promotion",
                 told + [Fact("leader_timeline", theirs)])
+        }
+        if world.rewoundTo == leader.fence {
+            return clone(world, "rewinding did not help: \(why)", facts)
         }
         if world.settings.usesRewind {
             return Verdict(
