@@ -48,17 +48,13 @@
                 checks.append(.check(path: paths.path("leader"), version: leader))
             }
             if let member { checks.append(.check(path: paths.path(paths.member), version: member)) }
-            guard !checks.isEmpty else {
-                return .outcome(
-                    .unknown(
-                        StoreError(.misconfigured, "the own entry \(paths.path(paths.member)) is not in the store yet"))
-                )
-            }
+            // Without entries of our own: the cluster's node, in any version. A proposal like any other.
+            if checks.isEmpty { checks.append(.check(path: paths.base, version: -1)) }
             guard SystemClock.now() < deadline else {
                 return .outcome(.unknown(StoreError(.timedOut, "no time was left to send a proof")))
             }
             let sent = SystemClock.now()
-            let reply = connection.submit(checks, live, isProof: true)
+            let reply = connection.submit(checks, live, proofSent: sent)
             switch await reply.wait(until: deadline) {
             case .success:
                 let expiry = connection.state.withLock { state -> Instant? in
@@ -157,7 +153,7 @@
         ///
         /// The account is kept on the library's thread, in the order of the server's answers and before anybody waits
         /// for them: a proof that runs beside a write of the member's entry must not take it for somebody else's.
-        func submit(_ operations: [Operation], _ live: Live, isProof: Bool = false) -> PendingReply<[NodeStat?]> {
+        func submit(_ operations: [Operation], _ live: Live, proofSent: Instant? = nil) -> PendingReply<[NodeStat?]> {
             let leader = paths.path("leader")
             let member = paths.path(paths.member)
             let writesLeader = operations.contains { $0.isWrite && $0.path == leader }
@@ -166,8 +162,8 @@
                 if case .create(leader, _, true) = $0 { return true }
                 return false
             }
-            guard isProof || writesLeader || writesMember else { return live.handle.multi(operations) }
-            let sent = SystemClock.now()
+            guard proofSent != nil || writesLeader || writesMember else { return live.handle.multi(operations) }
+            let sent = proofSent ?? SystemClock.now()
             state.withLock { state in
                 if writesLeader { state.leader.begin() }
                 if writesMember { state.member.begin() }
@@ -178,7 +174,7 @@
                     case .success(let stats):
                         if writesLeader { state.leader.succeeded(Self.left(operations, stats, leader)) }
                         if writesMember { state.member.succeeded(Self.left(operations, stats, member)) }
-                        if isProof || acquires, state.generation == live.generation {
+                        if proofSent != nil || acquires, state.generation == live.generation {
                             state.ledger?.acknowledge(sent: sent)
                         }
                     case .failure(let failure):
