@@ -15,6 +15,8 @@
         /// What the operations beside the failed one of a transaction say.
         static let runtimeInconsistency = ZooKeeperCode(-2)
         static let connectionLoss = ZooKeeperCode(-4)
+        /// The library does not send such a path.
+        static let marshallingError = ZooKeeperCode(-5)
         static let operationTimeout = ZooKeeperCode(-7)
         /// The server does not take a node's name.
         static let badArguments = ZooKeeperCode(-8)
