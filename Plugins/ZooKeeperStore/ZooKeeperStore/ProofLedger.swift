@@ -56,7 +56,9 @@
             var lag: Duration
         }
 
-        /// Send instants of acknowledged proofs of this connection, ascending.
+        /// When the latest acknowledged proof of this connection was sent.
+        private(set) var latest: Instant?
+        /// Send instants of acknowledged proofs, ascending; thinned out, and no older than the reckoning needs.
         private(set) var proofs: [Instant] = []
 
         /// - Parameters:
@@ -97,25 +99,24 @@
 
         /// A new connection: what was proved through the old one says nothing about this one's follower.
         mutating func restart() {
+            latest = nil
             proofs = []
         }
 
         /// Records an acknowledged proof.
         mutating func acknowledge(sent: Instant) {
-            guard proofs.last.map({ $0 <= sent }) ?? true else { return }
+            if let latest, latest > sent { return }
+            latest = sent
+            // Leaving out a proof is always safe, and many close together add nothing.
+            if let last = proofs.last, sent - last < gap / 16 { return }
             proofs.append(sent)
-            // Enough for the reckoning: nothing older than two gaps before the latest is ever needed, except the one
-            // that begins them.
-            if let start = spaced(before: sent), let first = proofs.firstIndex(of: start) {
-                proofs.removeFirst(first)
-            }
-            if proofs.count > 256 { proofs.removeFirst(proofs.count - 256) }
+            if let start = spaced(before: sent), let first = proofs.firstIndex(of: start) { proofs.removeFirst(first) }
         }
 
         /// E as the recorded proofs show it; nil while they show nothing.
         func expiry(_ role: ServerRole) -> Instant? {
-            guard let last = proofs.last else { return nil }
-            return (role == .leader ? last : spaced(before: last)).map { $0 + lifetime }
+            guard let latest else { return nil }
+            return (role == .leader ? latest : spaced(before: latest)).map { $0 + lifetime }
         }
 
         /// E by a heartbeat that was sent then and answered.

@@ -20,12 +20,12 @@
             if connection.state.withLock({ $0.ledger?.heartbeat }) != nil { return await heartbeat(holding) }
             do throws(CallFailure) {
                 if let outcome = try await learnVersions(holding) { return outcome }
-                // Twice at most: the second time after a look at what a failed check means.
-                for attempt in 0..<2 {
+                // Again after a look at what a failed check means: own writes may overtake it.
+                for _ in 0..<4 {
                     switch await prove(holding) {
                     case .outcome(let outcome): return outcome
                     case .checkFailed:
-                        if let outcome = try await look(holding, isLast: attempt > 0) { return outcome }
+                        if let outcome = try await look(holding) { return outcome }
                     }
                 }
                 return .unknown(StoreError(.timedOut, "own entries change faster than they can be checked"))
@@ -41,24 +41,23 @@
 
         private func prove(_ holding: Bool) async -> Attempt {
             let paths = store.paths
-            let (leader, member) = connection.state.withLock { ($0.leader.version, $0.member.version) }
+            let (leader, member, isForeign) = connection.state.withLock {
+                ($0.leader.version, $0.member.version, $0.member.isForeign)
+            }
+            if isForeign { return .checkFailed }
             var checks: [Operation] = []
             if holding {
                 guard let leader else { return .checkFailed }
                 checks.append(.check(path: paths.path("leader"), version: leader))
             }
             if let member { checks.append(.check(path: paths.path(paths.member), version: member)) }
-            guard !checks.isEmpty else {
-                return .outcome(
-                    .unknown(
-                        StoreError(.misconfigured, "the own entry \(paths.path(paths.member)) is not in the store yet"))
-                )
-            }
+            // Without entries of our own: the cluster's node, in any version. A proposal like any other.
+            if checks.isEmpty { checks.append(.check(path: paths.base, version: -1)) }
             guard SystemClock.now() < deadline else {
                 return .outcome(.unknown(StoreError(.timedOut, "no time was left to send a proof")))
             }
             let sent = SystemClock.now()
-            let reply = connection.submit(checks, live, isProof: true)
+            let reply = connection.submit(checks, live, proofSent: sent)
             switch await reply.wait(until: deadline) {
             case .success:
                 let expiry = connection.state.withLock { state -> Instant? in
@@ -86,13 +85,14 @@
                 $0.member.version != nil && (!holding || $0.leader.version != nil)
             }
             if isKnown { return nil }
-            return try await look(holding, isLast: false)
+            return try await look(holding)
         }
 
         /// Reads our entries after a sync and takes over what our own writes explain; an outcome when they do not.
-        private func look(_ holding: Bool, isLast: Bool) async throws(CallFailure) -> RenewOutcome? {
+        private func look(_ holding: Bool) async throws(CallFailure) -> RenewOutcome? {
             let paths = store.paths
             let reader = ZooKeeperReader(handle: live.handle, paths: paths, deadline: deadline)
+            let (leaderLost, memberLost) = connection.state.withLock { ($0.leader.lost, $0.member.lost) }
             let synced = live.handle.sync(paths.base)
             let found = try await reader.nodes(["leader", paths.member])
             do throws(CallFailure) {
@@ -109,15 +109,19 @@
             }
             let member = found[paths.member]?.stat
             return connection.state.withLock { state in
-                state.leader.adopt(leader?.ownerSession == live.session ? leader?.version : nil)
+                if let leader, leader.ownerSession == live.session {
+                    state.leader.adopt(leader.version, created: leader.created, lostBefore: leaderLost)
+                } else {
+                    state.leader.forget()
+                }
                 guard let member, member.ownerSession == live.session else {
-                    state.member.adopt(nil)
+                    state.member.forget()
                     return nil
                 }
-                guard state.member.explains(member.version) else {
+                guard state.member.explains(member.version, created: member.created) else {
                     return .gone("\(paths.path(paths.member)) was written by another instance with this session")
                 }
-                state.member.adopt(member.version)
+                state.member.adopt(member.version, created: member.created, lostBefore: memberLost)
                 return nil
             }
         }
@@ -130,11 +134,13 @@
                 let found = try await reader.nodes(["leader", store.paths.member])
                 if holding, found["leader"]?.stat.ownerSession != live.session {
                     // The server may be behind; look again after a sync.
-                    if let outcome = try await look(holding, isLast: true) { return outcome }
+                    if let outcome = try await look(holding) { return outcome }
                 }
                 if let member = found[store.paths.member]?.stat, member.ownerSession == live.session {
-                    let isOurs = connection.state.withLock { $0.member.explains(member.version) }
-                    if !isOurs, let outcome = try await look(holding, isLast: true) { return outcome }
+                    let isOurs = connection.state.withLock {
+                        $0.member.explains(member.version, created: member.created)
+                    }
+                    if !isOurs, let outcome = try await look(holding) { return outcome }
                 }
                 let expiry = connection.state.withLock { $0.ledger?.expiry(heartbeatSent: sent) }
                 guard let expiry else {
@@ -157,7 +163,7 @@
         ///
         /// The account is kept on the library's thread, in the order of the server's answers and before anybody waits
         /// for them: a proof that runs beside a write of the member's entry must not take it for somebody else's.
-        func submit(_ operations: [Operation], _ live: Live, isProof: Bool = false) -> PendingReply<[NodeStat?]> {
+        func submit(_ operations: [Operation], _ live: Live, proofSent: Instant? = nil) -> PendingReply<[NodeStat?]> {
             let leader = paths.path("leader")
             let member = paths.path(paths.member)
             let writesLeader = operations.contains { $0.isWrite && $0.path == leader }
@@ -166,43 +172,49 @@
                 if case .create(leader, _, true) = $0 { return true }
                 return false
             }
-            guard isProof || writesLeader || writesMember else { return live.handle.multi(operations) }
-            let sent = SystemClock.now()
+            guard proofSent != nil || writesLeader || writesMember else { return live.handle.multi(operations) }
+            let sent = proofSent ?? SystemClock.now()
             state.withLock { state in
                 if writesLeader { state.leader.begin() }
                 if writesMember { state.member.begin() }
             }
             return live.handle.multi(operations) { [weak self] result in
                 self?.state.withLock { state in
-                    switch result {
-                    case .success(let stats):
-                        if writesLeader { state.leader.succeeded(Self.left(operations, stats, leader)) }
-                        if writesMember { state.member.succeeded(Self.left(operations, stats, member)) }
-                        if isProof || acquires, state.generation == live.generation {
-                            state.ledger?.acknowledge(sent: sent)
-                        }
-                    case .failure(let failure):
-                        // What may have happened stays uncertain until it was looked at.
-                        guard failure.stage != .unknown else { return }
-                        if writesLeader { state.leader.refused() }
-                        if writesMember { state.member.refused() }
-                    }
+                    if writesLeader { state.leader.account(operations, result, leader) }
+                    if writesMember { state.member.account(operations, result, member) }
+                    guard case .success = result, proofSent != nil || acquires, state.generation == live.generation
+                    else { return }
+                    state.ledger?.acknowledge(sent: sent)
                 }
             }
         }
+    }
 
-        /// The version that a transaction left a node with; nil when it deleted it.
-        private static func left(_ operations: [Operation], _ stats: [NodeStat?], _ path: String) -> Int32? {
-            var version: Int32?
-            for (operation, stat) in zip(operations, stats) where operation.path == path {
-                switch operation {
-                case .create: version = 0
-                case .set: version = stat?.version
-                case .delete: version = nil
-                case .check(_, let seen): version = seen
+    extension TrackedNode {
+        /// A transaction that writes the node came to its end.
+        fileprivate mutating func account(
+            _ operations: [Operation], _ result: Result<[NodeStat?], CallFailure>, _ path: String
+        ) {
+            switch result {
+            case .failure(let failure): failure.stage == .unknown ? lostAnswer() : refused()
+            case .success(let stats):
+                // The last write tells what is left, but a set after a create in the same transaction is no step of
+                // somebody else's.
+                var creates = false
+                var last: (Operation, NodeStat?)?
+                for (operation, stat) in zip(operations, stats) where operation.path == path && operation.isWrite {
+                    if case .create = operation { creates = true }
+                    last = (operation, stat)
+                }
+                switch last {
+                case (.set, let stat?)?:
+                    if creates { forget() }
+                    wrote(stat.version, created: stat.created)
+                case (.create, _)?: recreated()
+                case (.delete, _)?: deleted()
+                case (.set, nil)?, (.check, _)?, nil: refused()
                 }
             }
-            return version
         }
     }
 

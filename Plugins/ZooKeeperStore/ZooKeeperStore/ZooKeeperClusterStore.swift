@@ -302,6 +302,11 @@
                     .malformed,
                     "cannot \(attempt): ZooKeeper shows entries older than it did before; if it was restored from a "
                         + "backup, restart this agent")
+            case .badArguments, .marshallingError:
+                return StoreError(
+                    .misconfigured,
+                    "cannot \(attempt): ZooKeeper does not take such a name (control characters, characters beyond "
+                        + "U+FFFF, '.', '..' and nothing at all are not allowed)")
             case .invalidACL:
                 return StoreError(
                     .misconfigured, "cannot \(attempt): ZooKeeper refuses the access list; check zookeeper.set_acls")

@@ -15,7 +15,11 @@
         /// What the operations beside the failed one of a transaction say.
         static let runtimeInconsistency = ZooKeeperCode(-2)
         static let connectionLoss = ZooKeeperCode(-4)
+        /// The library does not send such a path.
+        static let marshallingError = ZooKeeperCode(-5)
         static let operationTimeout = ZooKeeperCode(-7)
+        /// The server does not take a node's name.
+        static let badArguments = ZooKeeperCode(-8)
         static let invalidState = ZooKeeperCode(-9)
         static let noNode = ZooKeeperCode(-101)
         static let notAuthorized = ZooKeeperCode(-102)
@@ -31,13 +35,20 @@
         static let throttled = ZooKeeperCode(-127)
 
         /// Whether this is a server's answer (rather than the client's own trouble).
-        var isAnswer: Bool { rawValue == 0 || rawValue < -100 && self != .closing && self != .sessionExpired }
+        var isAnswer: Bool {
+            switch self {
+            case .ok, .badArguments: true
+            case .closing, .sessionExpired: false
+            default: rawValue < -100
+            }
+        }
 
         var description: String {
             switch self {
             case .ok: "ok"
             case .connectionLoss: "connection lost"
             case .operationTimeout: "no answer in time"
+            case .badArguments: "bad arguments"
             case .invalidState: "the handle is dead"
             case .noNode: "no such node"
             case .notAuthorized: "not authorized"
@@ -45,10 +56,10 @@
             case .nodeExists: "the node exists"
             case .notEmpty: "the node has children"
             case .sessionExpired: "session expired"
-            case .invalidACL: "invalid ACL"
+            case .invalidACL: "invalid access list"
             case .authFailed: "authentication failed"
             case .closing: "closing"
-            case .sessionMoved: "session moved to another server"
+            case .sessionMoved: "the session moved to another server"
             case .notReadOnly: "the server is read-only"
             case .throttled: "the server is throttling"
             default: "code \(rawValue)"

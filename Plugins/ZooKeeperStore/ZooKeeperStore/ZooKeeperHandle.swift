@@ -245,9 +245,10 @@
 
         private static func dispose(_ handle: CHandle, token: UInt, abandon: Bool) {
             if abandon {
-                // A connected handle would send the request that ends the session. Pointed at a server where nobody
-                // listens (the port is tcpmux's), it counts as unconnected from here on.
-                zoo_set_servers(handle.raw, "127.0.0.1:1")
+                // A connected handle would send the request that ends the session. Given servers among which the
+                // connected one is not, it drops its connection at once, and closing tells nobody anything. Nobody can
+                // listen at the broadcast address.
+                zoo_set_servers(handle.raw, "255.255.255.255:1")
             }
             listeners.withLock { $0.table[token] = nil }
             zookeeper_close(handle.raw)

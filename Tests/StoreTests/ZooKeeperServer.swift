@@ -1,0 +1,283 @@
+#if ZooKeeper
+    import ClusterModel
+    import Glibc
+    import PluginInterfaces
+    import Synchronization
+
+    /// A ZooKeeper server for tests: Debian's, on a free loopback port, with its data in a directory of its own.
+    ///
+    /// It dies with the tests: a shell beside it waits for the end of a pipe that only this process holds open.
+    final class ZooKeeperServer: Sendable {
+        struct Peer: Sendable {
+            var number: Int
+            var clientPort: Int
+            var quorumPort: Int
+            var electionPort: Int
+        }
+
+        let peer: Peer
+        let directory: String
+        private let configuration: String
+        private struct Process {
+            var shell: pid_t
+            var pipe: Int32
+        }
+        private let process = Mutex<Process?>(nil)
+
+        /// Debian's package; its manifest names the rest of the class path.
+        static let archive = "/usr/share/java/zookeeper.jar"
+
+        init(peer: Peer, ensemble: [Peer] = [], tick: Int, syncLimit: Int = 5, extra: [String] = []) throws {
+            self.peer = peer
+            directory = try makeTemporaryDirectory("zookeeper")
+            var lines = [
+                "tickTime=\(tick)", "dataDir=\(directory)/data", "clientPort=\(peer.clientPort)",
+                "clientPortAddress=127.0.0.1", "admin.enableServer=false", "initLimit=50", "syncLimit=\(syncLimit)",
+                "maxClientCnxns=0",
+            ]
+            lines += ensemble.map { "server.\($0.number)=127.0.0.1:\($0.quorumPort):\($0.electionPort)" }
+            lines += extra
+            configuration = lines.joined(separator: "\n") + "\n"
+            guard mkdir(directory + "/data", 0o700) == 0 else { throw CaseFailure("cannot make the data directory") }
+            try writeFile(directory + "/zoo.cfg", configuration)
+            try writeFile(directory + "/data/myid", "\(peer.number)\n")
+        }
+
+        /// A server that is alone, started and serving.
+        static func standalone(tick: Int = 100, extra: [String] = []) async throws -> ZooKeeperServer {
+            let ports = try freePorts(1)
+            let peer = Peer(number: 1, clientPort: ports[0], quorumPort: 0, electionPort: 0)
+            let server = try ZooKeeperServer(peer: peer, tick: tick, extra: extra)
+            try server.start()
+            try await server.waitUntilServing()
+            return server
+        }
+
+        deinit {
+            stop()
+        }
+
+        var address: String { "127.0.0.1:\(peer.clientPort)" }
+
+        /// The virtual machine's process.
+        var pid: pid_t? {
+            guard let text = try? readFile(directory + "/pid") else { return nil }
+            return pid_t(text.filter { !$0.isWhitespace })
+        }
+
+        func start() throws {
+            guard access(Self.archive, R_OK) == 0 else {
+                throw CaseFailure("\(Self.archive) is missing: apt-get install zookeeper")
+            }
+            unlink(directory + "/pid")
+            var ends: [Int32] = [0, 0]
+            guard pipe(&ends) == 0 else { throw CaseFailure("no pipe") }
+            // A child of another test that is started in this very moment may inherit them; it ends with us as well.
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            let script = """
+                java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.archive) \
+                org.apache.zookeeper.server.quorum.QuorumPeerMain \(directory)/zoo.cfg \
+                </dev/null >>\(directory)/log 2>&1 &
+                echo $! >\(directory)/pid.new && mv \(directory)/pid.new \(directory)/pid
+                cat >/dev/null
+                kill -CONT $! 2>/dev/null
+                kill -KILL $! 2>/dev/null
+                wait $! 2>/dev/null
+                """
+            var actions = posix_spawn_file_actions_t()
+            posix_spawn_file_actions_init(&actions)
+            defer { posix_spawn_file_actions_destroy(&actions) }
+            posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
+            var child: pid_t = 0
+            var arguments: [UnsafeMutablePointer<CChar>?] = []
+            for argument in ["sh", "-c", script] { arguments.append(strdup(argument)) }
+            arguments.append(nil)
+            defer { for argument in arguments { free(argument) } }
+            let code = posix_spawn(&child, "/bin/sh", &actions, nil, arguments, environ)
+            close(ends[0])
+            guard code == 0 else {
+                close(ends[1])
+                throw CaseFailure("cannot start sh: \(code)")
+            }
+            let started = Process(shell: child, pipe: ends[1])
+            process.withLock { $0 = started }
+        }
+
+        /// Ends the process without a word.
+        func kill() {
+            let running = process.withLock { process in
+                defer { process = nil }
+                return process
+            }
+            guard let running else { return }
+            close(running.pipe)
+            var status: Int32 = 0
+            waitpid(running.shell, &status, 0)
+        }
+
+        func freeze() { if let pid { _ = Glibc.kill(pid, SIGSTOP) } }
+        func thaw() { if let pid { _ = Glibc.kill(pid, SIGCONT) } }
+
+        /// Ends the process and removes its files.
+        func stop() {
+            kill()
+            removeTree(directory)
+        }
+
+        func waitUntilServing(within limit: Duration = .seconds(30)) async throws {
+            let isServing = await eventually(within: limit) { mode != nil }
+            guard isServing else {
+                throw CaseFailure("ZooKeeper does not serve: " + ((try? readFile(directory + "/log")) ?? "no log"))
+            }
+        }
+
+        /// `standalone`, `leader`, `follower`; nil while it does not serve.
+        var mode: String? {
+            let answer = fourLetters("srvr", port: peer.clientPort)
+            return answer?.split(separator: "\n").first { $0.hasPrefix("Mode: ") }.map { String($0.dropFirst(6)) }
+        }
+
+        /// The last transaction's number.
+        var zxid: UInt64? {
+            let answer = fourLetters("srvr", port: peer.clientPort)
+            let line = answer?.split(separator: "\n").first { $0.hasPrefix("Zxid: 0x") }
+            return line.flatMap { UInt64($0.dropFirst(8), radix: 16) }
+        }
+
+        /// How many packets it received from its clients so far.
+        var received: Int? {
+            let answer = fourLetters("srvr", port: peer.clientPort)
+            return answer?.split(separator: "\n").first { $0.hasPrefix("Received: ") }.flatMap { Int($0.dropFirst(10)) }
+        }
+    }
+
+    /// Three servers with one leader.
+    final class ZooKeeperEnsemble: Sendable {
+        let servers: [ZooKeeperServer]
+
+        init(tick: Int = 200, syncLimit: Int = 5) throws {
+            let ports = try freePorts(9)
+            let peers = (0..<3).map { index in
+                ZooKeeperServer.Peer(
+                    number: index + 1, clientPort: ports[index * 3], quorumPort: ports[index * 3 + 1],
+                    electionPort: ports[index * 3 + 2])
+            }
+            servers = try peers.map { try ZooKeeperServer(peer: $0, ensemble: peers, tick: tick, syncLimit: syncLimit) }
+        }
+
+        static func started(tick: Int = 200, syncLimit: Int = 5) async throws -> ZooKeeperEnsemble {
+            let ensemble = try ZooKeeperEnsemble(tick: tick, syncLimit: syncLimit)
+            for server in ensemble.servers { try server.start() }
+            for server in ensemble.servers { try await server.waitUntilServing() }
+            return ensemble
+        }
+
+        var addresses: [String] { servers.map(\.address) }
+
+        func leader() throws -> ZooKeeperServer {
+            guard let leader = servers.first(where: { $0.mode == "leader" }) else { throw CaseFailure("no leader") }
+            return leader
+        }
+
+        func followers() -> [ZooKeeperServer] { servers.filter { $0.mode == "follower" } }
+
+        func stop() {
+            for server in servers { server.stop() }
+        }
+    }
+
+    // MARK: Small things
+
+    /// Ports that nobody listens on now, all different.
+    func freePorts(_ count: Int) throws -> [Int] {
+        var sockets: [Int32] = []
+        defer { for socket in sockets { close(socket) } }
+        var ports: [Int] = []
+        for _ in 0..<count {
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+            guard descriptor >= 0 else { throw CaseFailure("no socket") }
+            sockets.append(descriptor)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+                    bind(descriptor, generic, length) == 0 && getsockname(descriptor, generic, &length) == 0
+                }
+            }
+            guard isBound else { throw CaseFailure("no free port") }
+            ports.append(Int(UInt16(bigEndian: address.sin_port)))
+        }
+        return ports
+    }
+
+    func makeTemporaryDirectory(_ name: String) throws -> String {
+        var template = Array("/tmp/matriarch-\(name)-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw CaseFailure("no temporary directory") }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Removes a directory and what is in it; follows no links.
+    func removeTree(_ path: String) {
+        if let directory = opendir(path) {
+            while let entry = readdir(directory) {
+                let isDirectory = entry.pointee.d_type == UInt8(DT_DIR)
+                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+                }
+                if name == "." || name == ".." { continue }
+                if isDirectory { removeTree(path + "/" + name) } else { unlink(path + "/" + name) }
+            }
+            closedir(directory)
+        }
+        rmdir(path)
+    }
+
+    func writeFile(_ path: String, _ text: String) throws {
+        guard let file = fopen(path, "w") else { throw CaseFailure("cannot write \(path)") }
+        defer { fclose(file) }
+        fputs(text, file)
+    }
+
+    func readFile(_ path: String) throws -> String {
+        guard let file = fopen(path, "r") else { throw CaseFailure("cannot read \(path)") }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = fread(&buffer, 1, buffer.count, file)
+            if count == 0 { return String(decoding: bytes, as: UTF8.self) }
+            bytes += buffer.prefix(count)
+        }
+    }
+
+    /// A four-letter word's answer; half a second at most.
+    func fourLetters(_ word: String, port: Int) -> String? {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var limit = timeval(tv_sec: 0, tv_usec: 500_000)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let isConnected = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        guard isConnected, send(descriptor, word, word.utf8.count, Int32(truncatingIfNeeded: MSG_NOSIGNAL)) > 0 else {
+            return nil
+        }
+        var answer: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = recv(descriptor, &buffer, buffer.count, 0)
+            if count <= 0 { break }
+            answer += buffer.prefix(count)
+        }
+        return answer.isEmpty ? nil : String(decoding: answer, as: UTF8.self)
+    }
+#endif
