@@ -62,7 +62,11 @@ public struct DataDirectory: Hashable, Sendable {
     /// that are links stay links: their targets are moved along to a name of the same ending, so that a new cluster
     /// can take the old places.
     @discardableResult
-    public func moveAside(_ label: String) throws(PostgresError) -> String {
+    public func moveAside(_ label: String) async throws(PostgresError) -> String {
+        try await Blocking.run { () throws(PostgresError) in try moveAsideNow(label) }
+    }
+
+    private func moveAsideNow(_ label: String) throws(PostgresError) -> String {
         let seconds = SystemClock.wallTime().seconds
         var target = asidePath(label, seconds: seconds)
         var attempt = 0
@@ -102,7 +106,11 @@ public struct DataDirectory: Hashable, Sendable {
     ///
     /// The old one comes back when the second step fails.
     @discardableResult
-    public func swapIn(clone: String, label: String) throws(PostgresError) -> String? {
+    public func swapIn(clone: String, label: String) async throws(PostgresError) -> String? {
+        try await Blocking.run { () throws(PostgresError) in try swapInNow(clone: clone, label: label) }
+    }
+
+    private func swapInNow(clone: String, label: String) throws(PostgresError) -> String? {
         guard case .initialized = try DataDirectory(clone).state() else {
             throw PostgresError(.refused, "\(clone) is no finished data directory and is not put into place")
         }
@@ -117,7 +125,7 @@ public struct DataDirectory: Hashable, Sendable {
                 rmdir(clone)
                 return nil
             }
-        default: aside = try moveAside(label)
+        default: aside = try moveAsideNow(label)
         }
         if Files.exists(path) {
             for name in try Files.list(clone) ?? [] { try Files.move(clone + "/" + name, to: path + "/" + name) }
@@ -133,18 +141,45 @@ public struct DataDirectory: Hashable, Sendable {
         return aside
     }
 
+    /// A link that leads out of the directory.
+    public struct OutsideLink: Hashable, Sendable {
+        /// `pg_wal` or `pg_tblspc/<number>`.
+        public var relative: String
+        public var target: String
+
+        public init(relative: String, target: String) {
+            self.relative = relative
+            self.target = target
+        }
+    }
+
     /// Links that lead out of the directory: `pg_wal` and tablespaces.
-    private func outsideLinks() throws(PostgresError) -> [(relative: String, target: String)] {
-        var found: [(relative: String, target: String)] = []
+    ///
+    /// Where there are any, a clone cannot be built beside the old data, because its tablespaces would want the same
+    /// places: move the old data aside first, which keeps it as well.
+    public func outsideLinks() throws(PostgresError) -> [OutsideLink] {
+        var found: [OutsideLink] = []
         var places = ["pg_wal"]
         for name in try Files.list(path + "/pg_tblspc") ?? [] { places.append("pg_tblspc/" + name) }
         for place in places {
             guard let target = Files.linkTarget(path + "/" + place), target.hasPrefix("/"),
                 !target.hasPrefix(path + "/"), Files.facts(target)?.isDirectory == true
             else { continue }
-            found.append((place, target))
+            found.append(OutsideLink(relative: place, target: target))
         }
         return found
+    }
+
+    /// Why a server of the given version cannot run on this directory; nil when it can.
+    public func obstacle(toServerOf majorVersion: Int) throws(PostgresError) -> String? {
+        switch try state() {
+        case .initialized(let version) where version == majorVersion: nil
+        case .initialized(let version):
+            "\(path) was made by PostgreSQL \(version), but the installed server is \(majorVersion)"
+        case .absent: "\(path) is not there"
+        case .empty: "\(path) is empty"
+        case .foreign(let why): "\(path) is no data directory: \(why)"
+        }
     }
 
     /// The major version of a program's or server's version text: `postgres (PostgreSQL) 15.20 (Debian ...)`.

@@ -106,6 +106,25 @@ struct ReplicationTests {
         }
     }
 
+    @Test func aStopDoesNotWaitForAStandbyThatIsCutOff() async throws {
+        try await withServers(["a", "b"]) { servers in
+            let a = servers[0]
+            let b = servers[1]
+            try await pair(a, b)
+            let pid = try #require(try await b.sql("SELECT pid FROM pg_stat_wal_receiver").flatMap { Int32($0) })
+            kill(pid, SIGSTOP)
+            _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1, 100)")
+            let process = try #require(a.postmaster.running())
+            let begun = SystemClock.now()
+            let outcome = try await a.postmaster.stopFast(
+                process, within: .seconds(30), lingering: .milliseconds(300))
+            #expect(outcome == .stopped(by: .immediate))
+            #expect(SystemClock.now() - begun < .seconds(5))
+            #expect(try ControlFile.read(dataDirectory: a.layout.dataDirectory)?.data.state == .shutDown)
+            kill(pid, SIGCONT)
+        }
+    }
+
     @Test func aDivergedPrimaryIsRewound() async throws {
         try await withServers(["a", "b"]) { servers in
             let a = servers[0]
