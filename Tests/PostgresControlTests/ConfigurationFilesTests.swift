@@ -194,6 +194,27 @@ struct ConfigurationFilesTests {
         #expect(hba.components(separatedBy: "reject").count == 2)
     }
 
+    @Test func whatIsMissingIsRestoredOrToldOf() async throws {
+        let root = try TestServer.makeRoot()
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        var layout = Self.layout()
+        layout.dataDirectory = root
+        layout.configDirectory = root
+        layout.passfile = root + "/pgpass"
+        let files = PostgresConfigurationFiles(layout: layout, catalog: nil)
+        let bare = try await files.write(.primary)
+        #expect(bare.warnings.count == 2)
+        #expect(try String(contentsOfFile: root + "/pg_hba.conf", encoding: .utf8).contains("scram-sha-256"))
+        #expect(try await files.write(.primary) == PostgresConfigurationFiles.Outcome())
+        // The base from its copy, byte for byte, also where it is no UTF-8.
+        let odd = Data([35, 0xE9, 10])
+        try odd.write(to: URL(fileURLWithPath: layout.baseConfigFile))
+        try await files.saveCopies()
+        try FileManager.default.removeItem(atPath: layout.baseConfigFile)
+        #expect(try await files.write(.primary).warnings.isEmpty)
+        #expect(FileManager.default.contents(atPath: layout.baseConfigFile) == odd)
+    }
+
     @Test func valuesAreComparedAsTheServerReadsThem() {
         #expect(SettingText.same("on", "TRUE") && SettingText.same("0x10", "0X10") && SettingText.same("1", "1.0"))
         #expect(!SettingText.same("replica", "logical") && !SettingText.same("on", "off"))
