@@ -55,18 +55,14 @@ public struct DataDirectory: Hashable, Sendable {
     /// What an earlier directory would be called when it is moved aside.
     public func asidePath(_ label: String, seconds: Int64) -> String { "\(path).\(label)-\(seconds)" }
 
-    /// Moves the directory aside, whole: `<path>.<label>-<seconds>`. Returns the new path.
+    /// Moves the directory aside, whole (blocks on the disk: not for the cooperative pool): `<path>.<label>-<seconds>`. Returns the new path.
     ///
     /// A directory that is a mount point cannot be renamed; then its entries are moved into a directory made inside
     /// of the mount, with a name beginning with a dot, so that the directory counts as empty. `pg_wal` and tablespaces
     /// that are links stay links: their targets are moved along to a name of the same ending, so that a new cluster
     /// can take the old places.
     @discardableResult
-    public func moveAside(_ label: String) async throws(PostgresError) -> String {
-        try await Blocking.run { () throws(PostgresError) in try moveAsideNow(label) }
-    }
-
-    private func moveAsideNow(_ label: String) throws(PostgresError) -> String {
+    public func moveAside(_ label: String) throws(PostgresError) -> String {
         let seconds = SystemClock.wallTime().seconds
         var target = asidePath(label, seconds: seconds)
         var attempt = 0
@@ -102,15 +98,11 @@ public struct DataDirectory: Hashable, Sendable {
         return target
     }
 
-    /// Puts a finished clone into place: the old directory is moved aside first, if there is one; returns where to.
+    /// Puts a finished clone into place (blocks on the disk: not for the cooperative pool): the old directory is moved aside first, if there is one; returns where to.
     ///
     /// The old one comes back when the second step fails.
     @discardableResult
-    public func swapIn(clone: String, label: String) async throws(PostgresError) -> String? {
-        try await Blocking.run { () throws(PostgresError) in try swapInNow(clone: clone, label: label) }
-    }
-
-    private func swapInNow(clone: String, label: String) throws(PostgresError) -> String? {
+    public func swapIn(clone: String, label: String) throws(PostgresError) -> String? {
         guard case .initialized = try DataDirectory(clone).state() else {
             throw PostgresError(.refused, "\(clone) is no finished data directory and is not put into place")
         }
@@ -125,7 +117,7 @@ public struct DataDirectory: Hashable, Sendable {
                 rmdir(clone)
                 return nil
             }
-        default: aside = try moveAsideNow(label)
+        default: aside = try moveAside(label)
         }
         if Files.exists(path) {
             for name in try Files.list(clone) ?? [] { try Files.move(clone + "/" + name, to: path + "/" + name) }

@@ -141,14 +141,14 @@ struct DataDirectoryTests {
         if control { try "x".write(toFile: path + "/global/pg_control", atomically: true, encoding: .utf8) }
     }
 
-    private func withRoot(_ body: @Sendable (String) async throws -> Void) async throws {
+    private func withRoot(_ body: (String) throws -> Void) throws {
         let root = try TestServer.makeRoot()
         defer { try? FileManager.default.removeItem(atPath: root) }
-        try await body(root)
+        try body(root)
     }
 
-    @Test func tellsWhatIsThere() async throws {
-        try await withRoot { root in
+    @Test func tellsWhatIsThere() throws {
+        try withRoot { root in
             let directory = DataDirectory(root + "/data/")
             #expect(try directory.state() == .absent)
             try directory.prepare()
@@ -173,8 +173,8 @@ struct DataDirectoryTests {
         }
     }
 
-    @Test func aCloneTakesThePlaceAndTheOldDataStays() async throws {
-        try await withRoot { root in
+    @Test func aCloneTakesThePlaceAndTheOldDataStays() throws {
+        try withRoot { root in
             let directory = DataDirectory(root + "/data")
             try make(directory.path)
             try "old".write(toFile: directory.path + "/mark", atomically: true, encoding: .utf8)
@@ -184,30 +184,30 @@ struct DataDirectoryTests {
             try FileManager.default.createSymbolicLink(
                 atPath: directory.path + "/pg_wal", withDestinationPath: root + "/wal")
             await #expect(throws: PostgresError.self) {
-                try await directory.swapIn(clone: directory.clonePath, label: "diverged")
+                try directory.swapIn(clone: directory.clonePath, label: "diverged")
             }
             try make(directory.clonePath)
             try "new".write(toFile: directory.clonePath + "/mark", atomically: true, encoding: .utf8)
-            let aside = try #require(try await directory.swapIn(clone: directory.clonePath, label: "diverged"))
+            let aside = try #require(try directory.swapIn(clone: directory.clonePath, label: "diverged"))
             #expect(aside.hasPrefix(directory.path + ".diverged-"))
             #expect(try String(contentsOfFile: directory.path + "/mark", encoding: .utf8) == "new")
             #expect(try String(contentsOfFile: aside + "/mark", encoding: .utf8) == "old")
             #expect(try String(contentsOfFile: aside + "/pg_wal/segment", encoding: .utf8) == "old")
             #expect(!FileManager.default.fileExists(atPath: directory.clonePath))
             #expect(!FileManager.default.fileExists(atPath: root + "/wal"))
-            let again = try await directory.moveAside("diverged")
+            let again = try directory.moveAside("diverged")
             #expect(again != aside)
             #expect(try directory.state() == .absent)
         }
     }
 
-    @Test func anEmptyDirectoryGivesWayToAClone() async throws {
-        try await withRoot { root in
+    @Test func anEmptyDirectoryGivesWayToAClone() throws {
+        try withRoot { root in
             let directory = DataDirectory(root + "/data")
             try directory.prepare()
             try Data().write(to: URL(fileURLWithPath: directory.path + "/.keep"))
             try make(directory.clonePath)
-            #expect(try await directory.swapIn(clone: directory.clonePath, label: "diverged") == nil)
+            #expect(try directory.swapIn(clone: directory.clonePath, label: "diverged") == nil)
             #expect(try directory.state() == .initialized(majorVersion: 15))
             #expect(FileManager.default.fileExists(atPath: directory.path + "/.keep"))
         }
