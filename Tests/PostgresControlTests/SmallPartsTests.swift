@@ -183,7 +183,7 @@ struct DataDirectoryTests {
             try "old".write(toFile: root + "/wal/segment", atomically: true, encoding: .utf8)
             try FileManager.default.createSymbolicLink(
                 atPath: directory.path + "/pg_wal", withDestinationPath: root + "/wal")
-            await #expect(throws: PostgresError.self) {
+            #expect(throws: PostgresError.self) {
                 try directory.swapIn(clone: directory.clonePath, label: "diverged")
             }
             try make(directory.clonePath)
