@@ -44,7 +44,14 @@ public enum ControlFile {
         throw lastError ?? PostgresError(.malformed, path)
     }
 
-    /// As `read`, and for a layout that is not known here asks the server's own `pg_controldata`.
+    /// As `read`, on a thread that may block on a stuck disk.
+    public static func load(
+        dataDirectory: String
+    ) async throws(PostgresError) -> (data: ControlData, geometry: Geometry)? {
+        try await Blocking.run { () throws(PostgresError) in try read(dataDirectory: dataDirectory) }
+    }
+
+    /// As `load`, and for a layout that is not known here asks the server's own `pg_controldata`.
     public static func read(
         layout: PostgresLayout,
         run: @Sendable (PluginCommand, (@Sendable (String) -> Void)?) async -> CommandEnd

@@ -55,7 +55,7 @@ public struct DataDirectory: Hashable, Sendable {
     /// What an earlier directory would be called when it is moved aside.
     public func asidePath(_ label: String, seconds: Int64) -> String { "\(path).\(label)-\(seconds)" }
 
-    /// Moves the directory aside, whole: `<path>.<label>-<seconds>`. Returns the new path.
+    /// Moves the directory aside, whole (blocks on the disk: not for the cooperative pool): `<path>.<label>-<seconds>`. Returns the new path.
     ///
     /// A directory that is a mount point cannot be renamed; then its entries are moved into a directory made inside
     /// of the mount, with a name beginning with a dot, so that the directory counts as empty. `pg_wal` and tablespaces
@@ -98,7 +98,7 @@ public struct DataDirectory: Hashable, Sendable {
         return target
     }
 
-    /// Puts a finished clone into place: the old directory is moved aside first, if there is one; returns where to.
+    /// Puts a finished clone into place (blocks on the disk: not for the cooperative pool): the old directory is moved aside first, if there is one; returns where to.
     ///
     /// The old one comes back when the second step fails.
     @discardableResult
@@ -133,18 +133,45 @@ public struct DataDirectory: Hashable, Sendable {
         return aside
     }
 
+    /// A link that leads out of the directory.
+    public struct OutsideLink: Hashable, Sendable {
+        /// `pg_wal` or `pg_tblspc/<number>`.
+        public var relative: String
+        public var target: String
+
+        public init(relative: String, target: String) {
+            self.relative = relative
+            self.target = target
+        }
+    }
+
     /// Links that lead out of the directory: `pg_wal` and tablespaces.
-    private func outsideLinks() throws(PostgresError) -> [(relative: String, target: String)] {
-        var found: [(relative: String, target: String)] = []
+    ///
+    /// Where there are any, a clone cannot be built beside the old data, because its tablespaces would want the same
+    /// places: move the old data aside first, which keeps it as well.
+    public func outsideLinks() throws(PostgresError) -> [OutsideLink] {
+        var found: [OutsideLink] = []
         var places = ["pg_wal"]
         for name in try Files.list(path + "/pg_tblspc") ?? [] { places.append("pg_tblspc/" + name) }
         for place in places {
             guard let target = Files.linkTarget(path + "/" + place), target.hasPrefix("/"),
                 !target.hasPrefix(path + "/"), Files.facts(target)?.isDirectory == true
             else { continue }
-            found.append((place, target))
+            found.append(OutsideLink(relative: place, target: target))
         }
         return found
+    }
+
+    /// Why a server of the given version cannot run on this directory; nil when it can.
+    public func obstacle(toServerOf majorVersion: Int) throws(PostgresError) -> String? {
+        switch try state() {
+        case .initialized(let version) where version == majorVersion: nil
+        case .initialized(let version):
+            "\(path) was made by PostgreSQL \(version), but the installed server is \(majorVersion)"
+        case .absent: "\(path) is not there"
+        case .empty: "\(path) is empty"
+        case .foreign(let why): "\(path) is no data directory: \(why)"
+        }
     }
 
     /// The major version of a program's or server's version text: `postgres (PostgreSQL) 15.20 (Debian ...)`.

@@ -104,7 +104,11 @@ enum Files {
     /// Replaces the file if its content differs; tells whether it did.
     @discardableResult
     static func replaceIfChanged(_ path: String, with text: String, mode: UInt32) throws(PostgresError) -> Bool {
-        let bytes = Array(text.utf8)
+        try replaceIfChanged(path, with: Array(text.utf8), mode: mode)
+    }
+
+    @discardableResult
+    static func replaceIfChanged(_ path: String, with bytes: [UInt8], mode: UInt32) throws(PostgresError) -> Bool {
         if let facts = facts(path, followingLinks: false), !facts.isLink, facts.mode == mode, try read(path) == bytes {
             return false
         }

@@ -91,7 +91,7 @@ public struct PostgresConfigurationFiles: Hashable, Sendable {
         try await Blocking.run { () throws(PostgresError) in
             for (path, copy) in copies {
                 guard let bytes = try Files.read(path) else { continue }
-                try Files.replaceIfChanged(copy, with: String(decoding: bytes, as: UTF8.self), mode: 0o600)
+                try Files.replaceIfChanged(copy, with: bytes, mode: 0o600)
             }
         }
     }
@@ -179,10 +179,10 @@ public struct PostgresConfigurationFiles: Hashable, Sendable {
     // MARK: - On a thread that may block
 
     private func writeNow(_ role: Role, synchronousStandbyNames: String?) throws(PostgresError) -> Outcome {
-        try keepOriginal()
         var outcome = Outcome()
+        if let warning = try keepOriginal() { outcome.warnings.append(warning) }
         let (text, warnings) = mainText(role, synchronousStandbyNames: synchronousStandbyNames)
-        outcome.warnings = warnings
+        outcome.warnings += warnings
         // The passfile first: a standby reads it as soon as it knows the new upstream.
         let entries = Passfile.entries(layout)
         if !entries.isEmpty, try Passfile.write(layout.passfile, entries) { outcome.changed.append("pgpass") }
@@ -200,11 +200,17 @@ public struct PostgresConfigurationFiles: Hashable, Sendable {
         {
             outcome.changed.append("pg_ident.conf")
         }
-        for file in ["pg_hba.conf", "pg_ident.conf"] where !Files.exists(layout.configDirectory + "/" + file) {
+        for file in ["pg_hba.conf", "pg_ident.conf"] {
+            let path = layout.configDirectory + "/" + file
+            if Files.exists(path) { continue }
             // A separate configuration directory begins empty; initdb wrote its files into the data directory.
-            guard layout.configDirectory != layout.dataDirectory else { continue }
-            let original = try Files.read(layout.dataDirectory + "/" + file) ?? []
-            try Files.replace(layout.configDirectory + "/" + file, with: original, mode: 0o600)
+            var bytes = try Files.read(layout.dataDirectory + "/" + file)
+            if bytes == nil { bytes = try Files.read(layout.dataDirectory + "/" + file + ".backup") }
+            if bytes == nil, file == "pg_hba.conf" {
+                outcome.warnings.append("\(path) was not there: one that asks for passwords was written")
+                bytes = Array((Self.header + strictHBA).utf8)
+            }
+            try Files.replace(path, with: bytes ?? [], mode: 0o600)
             outcome.changed.append(file)
         }
         if try Files.replaceIfChanged(layout.mainConfigFile, with: text, mode: 0o600) {
@@ -215,19 +221,34 @@ public struct PostgresConfigurationFiles: Hashable, Sendable {
 
     private func managesFile(_ parameter: String) -> Bool { layout.parameter(parameter) == nil }
 
-    /// Renames the configuration that was there before ours, once, so that ours can include it.
-    private func keepOriginal() throws(PostgresError) {
+    /// What is written where neither the configuration nor anybody else gave a `pg_hba.conf`.
+    private var strictHBA: String {
+        """
+        local all all peer
+        host all all all scram-sha-256
+        host replication \(Quoting.identifier(layout.replication.user)) all scram-sha-256
+
+        """
+    }
+
+    /// Renames the configuration that was there before ours, once, so that ours can include it. Returns a warning.
+    private func keepOriginal() throws(PostgresError) -> String? {
         if !Files.exists(layout.configDirectory) { try Files.makeDirectory(layout.configDirectory, mode: 0o700) }
-        guard layout.customConf == nil, !Files.exists(layout.baseConfigFile) else { return }
+        guard layout.customConf == nil, !Files.exists(layout.baseConfigFile) else { return nil }
         if let text = try Files.readText(layout.mainConfigFile), !text.hasPrefix(Self.header) {
             try Files.move(layout.mainConfigFile, to: layout.baseConfigFile)
-        } else if layout.configDirectory != layout.dataDirectory,
-            let text = try Files.read(layout.dataDirectory + "/postgresql.conf")
-        {
-            try Files.replace(layout.baseConfigFile, with: text, mode: 0o600)
-        } else {
-            try Files.replace(layout.baseConfigFile, with: [], mode: 0o600)
+            return nil
         }
+        // The copy of an earlier base, or what initdb or a clone left in the data directory.
+        for source in ["\(layout.configBaseName).base.conf.backup", "postgresql.base.conf", "postgresql.conf"] {
+            guard let bytes = try Files.read(layout.dataDirectory + "/" + source),
+                !bytes.starts(with: Self.header.utf8)
+            else { continue }
+            try Files.replace(layout.baseConfigFile, with: bytes, mode: 0o600)
+            return nil
+        }
+        try Files.replace(layout.baseConfigFile, with: [], mode: 0o600)
+        return "\(layout.baseConfigFile) was not there: an empty one was written, and PostgreSQL's defaults apply"
     }
 
     private func signalStandby() throws(PostgresError) {

@@ -34,8 +34,22 @@ public actor PostgresConnection {
         let until = SystemClock.now() + time
         let addresses = try await HostResolver.addresses(of: target.endpoint.host, until: until)
         let connection = PostgresConnection(target)
-        try await connection.cancellable { connection throws(PostgresError) in
-            try connection.open(addresses, until: until)
+        do throws(PostgresError) {
+            try await connection.cancellable { connection throws(PostgresError) in
+                try connection.open(addresses, until: until)
+            }
+        } catch {
+            guard error.kind == .unreachable || error.kind == .notAuthorized else { throw error }
+            // libpq gives no SQLSTATE for a refused connection and the text is in the server's language: the first
+            // message of the protocol tells the three cases apart.
+            var judged = error
+            switch await ReadinessProbe.ask(target.endpoint, user: target.login.user, within: until - SystemClock.now())
+            {
+            case .accepting: judged.kind = .notAuthorized
+            case .rejecting: judged.kind = .notAccepting
+            case .noResponse: break
+            }
+            throw judged
         }
         return connection
     }

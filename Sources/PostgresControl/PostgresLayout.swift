@@ -1,3 +1,5 @@
+import Glibc
+
 /// A text that is never printed: descriptions and mirrors of it show that it is hidden.
 public struct Password: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     private let text: String
@@ -142,6 +144,17 @@ public struct PostgresLayout: Hashable, Sendable {
         let file = binaryNames[name] ?? name
         guard let binDirectory, !file.contains("/") else { return file }
         return binDirectory.hasSuffix("/") ? binDirectory + file : binDirectory + "/" + file
+    }
+
+    /// The program's absolute path, looked up along PATH where no directory is configured; nil: it is not there.
+    public func programPath(_ name: String) -> String? {
+        let file = program(name)
+        if file.contains("/") { return access(file, X_OK) == 0 ? file : nil }
+        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
+        for directory in path.split(separator: ":") where access("\(directory)/\(file)", X_OK) == 0 {
+            return "\(directory)/\(file)"
+        }
+        return nil
     }
 
     /// Where the local server is to be reached while it listens in the given way.

@@ -107,13 +107,27 @@ public struct PostgresOperations: Sendable {
     public func receiverState(within time: Duration) async throws(PostgresError) -> (isRunning: Bool, received: LSN?) {
         let until = SystemClock.now() + time
         return try await onConnection(until: until) { connection throws(PostgresError) in
-            let result = try await run(
-                connection,
-                "SELECT (SELECT pid FROM pg_stat_wal_receiver) AS pid, pg_last_wal_receive_lsn()::text AS received",
-                until)
+            let result = try await run(connection, Self.receiverStatement, until)
             return (result["pid"] != nil, result["received"].flatMap { LSN(text: $0) })
         }
     }
+
+    /// Waits until no WAL receiver runs (after its upstream was taken away and the server reloaded): from then on
+    /// nothing more is received. Up to where it was; nil when one still runs after the time.
+    public func waitUntilDetached(within time: Duration) async throws(PostgresError) -> LSN? {
+        let until = SystemClock.now() + time
+        return try await onConnection(until: until) { connection throws(PostgresError) in
+            while true {
+                let result = try await run(connection, Self.receiverStatement, until)
+                if result["pid"] == nil { return result["received"].flatMap { LSN(text: $0) } ?? .zero }
+                if SystemClock.now() + .milliseconds(5) >= until { return nil }
+                try await Postmaster.pause(.milliseconds(3))
+            }
+        }
+    }
+
+    private static let receiverStatement =
+        "SELECT (SELECT pid FROM pg_stat_wal_receiver) AS pid, pg_last_wal_receive_lsn()::text AS received"
 
     /// Lets a paused replay go on.
     public func resumeReplay(within time: Duration) async throws(PostgresError) {

@@ -113,14 +113,16 @@ public struct Postmaster: Sendable {
         }
         var control: ControlData?
         do throws(PostgresError) {
-            control = try ControlFile.read(dataDirectory: layout.dataDirectory)?.data
+            control = try await ControlFile.load(dataDirectory: layout.dataDirectory)?.data
         } catch {
             // The server itself will say what is wrong with it; here it only tells how high a standby's settings must be.
             logger.warning("the control file cannot be read before the start: \(error)")
         }
         var command = ServerCommand.start(layout, scope: scope, asStandby: asStandby, control: control)
         command.logFile = logFile
-        if let stale = PostmasterFile.read(dataDirectory: layout.dataDirectory) {
+        if let stale = PostmasterFile.read(dataDirectory: layout.dataDirectory),
+            Files.facts("/proc/\(stale.processID)/cwd") != nil
+        {
             // The number in the file of a crashed server may belong to another process of our account by now (it often
             // does in containers); the server takes it for its own ancestor, and starts, when it is told so.
             command.environment["PG_GRANDPARENT_PID"] = String(stale.processID)
@@ -138,10 +140,12 @@ public struct Postmaster: Sendable {
     ) async throws(PostgresError) -> StartOutcome {
         let begun = SystemClock.now()
         let until = begun + time
+        let directory = layout.dataDirectory
         while true {
-            if let file = PostmasterFile.read(dataDirectory: layout.dataDirectory),
-                file.processID == process.processID
-            {
+            let read = try await Blocking.run { () throws(PostgresError) in
+                PostmasterFile.read(dataDirectory: directory)
+            }
+            if let file = read, file.processID == process.processID {
                 if file.status == .ready { return .accepting }
                 if file.status == .standby { return .acceptingNone }
             }
@@ -154,7 +158,6 @@ public struct Postmaster: Sendable {
 
     /// Stops the server: each mode in turn, given its time. The plan bounds the whole wait.
     ///
-    /// `exited`, where given, ends as soon as the postmaster's parent knows that it is gone, and saves looking.
     public func stop(
         _ process: RunningPostmaster, plan: [(mode: StopMode, time: Duration)]
     ) async throws(PostgresError) -> StopOutcome {
@@ -173,10 +176,28 @@ public struct Postmaster: Sendable {
     }
 
     /// The stop of ordinary times: fast, and immediate after the given time.
+    ///
+    /// A stopping primary waits for its standbys and its archiver after its last checkpoint, up to `wal_sender_timeout`
+    /// for a standby that is cut off. With `lingering`, that part alone gets this much: the data directory is shut down
+    /// in order by then, and an immediate stop takes nothing from it.
     public func stopFast(
-        _ process: RunningPostmaster, within time: Duration, thenImmediate last: Duration = .seconds(5)
+        _ process: RunningPostmaster, within time: Duration, lingering: Duration? = nil,
+        thenImmediate last: Duration = .seconds(5)
     ) async throws(PostgresError) -> StopOutcome {
-        try await stop(process, plan: [(.fast, time), (.immediate, last)])
+        guard let lingering else { return try await stop(process, plan: [(.fast, time), (.immediate, last)]) }
+        guard process.isRunning else { return .wasStopped }
+        let until = SystemClock.now() + time
+        do throws(PostgresError) {
+            try await control.signal(StopMode.fast.signal, to: process)
+        } catch {
+            if !process.isRunning { return .stopped(by: .fast) }
+            throw error
+        }
+        let done = try await waitForControlState(
+            [.shutDown, .shutDownInRecovery], process: process, within: until - SystemClock.now())
+        let left = max(.zero, min(until - SystemClock.now(), done == nil ? .zero : lingering))
+        if try await Self.waitForExit(of: process, within: left) { return .stopped(by: .fast) }
+        return try await stop(process, plan: [(.immediate, last)])
     }
 
     /// Makes the server read its configuration again.
@@ -204,7 +225,7 @@ public struct Postmaster: Sendable {
         let until = SystemClock.now() + time
         while true {
             let isGone = process.map { !$0.isRunning } ?? false
-            let control = try ControlFile.read(dataDirectory: layout.dataDirectory)?.data
+            let control = try await ControlFile.load(dataDirectory: layout.dataDirectory)?.data
             if let control, states.contains(control.state) { return control }
             if isGone || SystemClock.now() >= until { return nil }
             try await Self.pause(.milliseconds(5))

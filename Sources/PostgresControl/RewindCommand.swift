@@ -10,9 +10,16 @@ public enum RewindCommand {
             return "neither data checksums nor wal_log_hints were on"
         }
         if control.state == .unrecognized { return "the control file's state is not known" }
-        let program = layout.program("pg_rewind")
-        if program.contains("/"), !Files.exists(program) { return "\(program) is not there" }
+        if layout.programPath("pg_rewind") == nil { return "\(layout.program("pg_rewind")) is not there" }
         return nil
+    }
+
+    /// Whether the agent must recover a crashed data directory itself before (`ServerCommand.crashRecovery`): pg_rewind
+    /// does it alone, but before version 15 it finds no configuration outside the data directory.
+    public static func needsOwnRecovery(_ layout: PostgresLayout, majorVersion: Int, control: ControlData) -> Bool {
+        if control.state == .shutDown || control.state == .shutDownInRecovery { return false }
+        return majorVersion < 15
+            && (layout.configDirectory != layout.dataDirectory || layout.configBaseName != "postgresql")
     }
 
     /// Whether pg_rewind can fetch missing WAL by the target's own `restore_command`: the command must be in the

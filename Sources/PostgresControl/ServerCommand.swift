@@ -43,7 +43,7 @@ public struct ServerCommand: Hashable, Sendable {
         var environment: [String: String] = [:]
         if let name = layout.kerberosServiceName { environment["PGKRBSRVNAME"] = name }
         return ServerCommand(
-            executable: layout.program("postgres"),
+            executable: layout.programPath("postgres") ?? layout.program("postgres"),
             arguments: ["-D", layout.dataDirectory, "--config-file=\(layout.mainConfigFile)"]
                 + settings.map { "--\($0.name)=\($0.value)" },
             environment: environment, workingDirectory: layout.dataDirectory)
@@ -65,7 +65,7 @@ public struct ServerCommand: Hashable, Sendable {
     /// The archiver is told to keep everything and archive nothing.
     public static func crashRecovery(_ layout: PostgresLayout) -> ServerCommand {
         ServerCommand(
-            executable: layout.program("postgres"),
+            executable: layout.programPath("postgres") ?? layout.program("postgres"),
             arguments: [
                 "--single", "-D", layout.dataDirectory, "-c", "config_file=\(layout.mainConfigFile)", "-c",
                 "archive_mode=on", "-c", "archive_command=false", "-c", "synchronous_standby_names=", "template1",

@@ -50,15 +50,18 @@ public struct StandbySettings: Hashable, Sendable {
         "recovery_target_timeline", "recovery_target_xid", "restore_command", "standby_mode",
     ]
 
-    /// The `primary_conninfo` for an upstream; never with the password itself, which is in the passfile.
+    /// The `primary_conninfo` for an upstream; never with the role's password, which is in the passfile.
     public func primaryConnInfo(_ layout: PostgresLayout) -> String? {
         guard let upstream else { return nil }
         var login = layout.replication
         if requiresWritableUpstream { login.options.append(ServerSetting("target_session_attrs", "read-write")) }
-        return ConnectionTarget(
+        let text = ConnectionTarget(
             endpoint: upstream, database: layout.database, login: login, applicationName: layout.memberName,
             isReplication: true
         ).connectionString(passfile: layout.replication.password == nil ? nil : layout.passfile)
+        // The key's own password has no file of its own; the configuration file is 0600.
+        guard let password = login.sslPassword else { return text }
+        return text + " sslpassword=" + Quoting.connectionValue(password.reveal())
     }
 
     /// The recovery section of `postgresql.conf`.

@@ -45,7 +45,8 @@ struct ReplicationTests {
             let kicked = SystemClock.now()
             #expect(try await b.operations.kickReceiver(within: .seconds(5)))
             try await b.sampled { $0.replicationState == .streaming }
-            #expect(SystemClock.now() - kicked < .seconds(3))
+            let back = SystemClock.now() - kicked
+            #expect(back < .seconds(3))
 
             // Detached by a reload, as before a vote.
             let process = try #require(b.postmaster.running())
@@ -55,12 +56,23 @@ struct ReplicationTests {
             let second = try await files.write(.standby(StandbySettings(upstream: nil)))
             #expect(second.changed.isEmpty)
             try await b.postmaster.reload(process)
+            let reloaded = SystemClock.now()
+            let received = try await b.operations.waitUntilDetached(within: .seconds(10))
+            #expect((received ?? .zero) >= written)
+            let detaching = SystemClock.now() - reloaded
+            #expect(detaching < .seconds(3))
             let detached = try await b.sampled { $0.receiver == nil }
             #expect(detached.timeline == Timeline(1))
             let receiver = try await b.operations.receiverState(within: .seconds(2))
             #expect(!receiver.isRunning)
 
+            let signalled = SystemClock.now()
             try b.promote()
+            let control = try await b.postmaster.waitForControlState(
+                [.inProduction], process: process, within: .seconds(20))
+            #expect(control != nil)
+            let taken = SystemClock.now() - signalled
+            #expect(taken < .seconds(5))
             let promoted = try await b.sampled { !$0.isInRecovery }
             #expect(promoted.timeline == Timeline(2))
             _ = try await b.sql("INSERT INTO public.t VALUES (0)")
@@ -103,6 +115,25 @@ struct ReplicationTests {
             try await a.start(.standby(StandbySettings(upstream: b.endpoint)))
             let sample = try await a.sampled { $0.replicationState == .streaming && $0.timeline == Timeline(2) }
             #expect(RewindCheck.check(RewindCheck.Local(sample: sample), leader: facts.ancestry) == .notNeeded)
+        }
+    }
+
+    @Test func aStopDoesNotWaitForAStandbyThatIsCutOff() async throws {
+        try await withServers(["a", "b"]) { servers in
+            let a = servers[0]
+            let b = servers[1]
+            try await pair(a, b)
+            let pid = try #require(try await b.sql("SELECT pid FROM pg_stat_wal_receiver").flatMap { Int32($0) })
+            kill(pid, SIGSTOP)
+            _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1, 100)")
+            let process = try #require(a.postmaster.running())
+            let begun = SystemClock.now()
+            let outcome = try await a.postmaster.stopFast(
+                process, within: .seconds(30), lingering: .milliseconds(300))
+            #expect(outcome == .stopped(by: .immediate))
+            #expect(SystemClock.now() - begun < .seconds(5))
+            #expect(try ControlFile.read(dataDirectory: a.layout.dataDirectory)?.data.state == .shutDown)
+            kill(pid, SIGCONT)
         }
     }
 

@@ -59,7 +59,9 @@ struct ServerTests {
             // Another start on the same data is refused.
             await #expect(throws: PostgresError.self) { try await server.postmaster.start(asStandby: false) }
 
-            #expect(try await server.postmaster.stopFast(process, within: .seconds(20)) == .stopped(by: .fast))
+            #expect(
+                try await server.postmaster.stopFast(process, within: .seconds(20), lingering: .seconds(1))
+                    == .stopped(by: .fast))
             #expect(try ControlFile.read(dataDirectory: server.layout.dataDirectory)?.data.state == .shutDown)
             #expect(server.postmaster.running() == nil)
             #expect(try await server.postmaster.stopFast(process, within: .seconds(1)) == .wasStopped)
@@ -207,7 +209,14 @@ struct ServerTests {
                 return
             }
             #expect(failure.kind == .unreachable)
-            process = try await server.start(.primary)
+            try await server.start(.primary)
+            _ = try await server.sql("CREATE TABLE public.t AS SELECT generate_series(1, 10000)")
+            // A crash: the end of recovery is noticed at once, and the first connection succeeds.
+            try await server.kill9()
+            _ = try await server.files().prepareStart(as: .primary)
+            process = try await server.postmaster.start(asStandby: false)
+            #expect(try await server.postmaster.waitUntilAccepting(process, within: .seconds(30)) == .accepting)
+            #expect(try await server.sql("SELECT count(*) FROM public.t") == "10000")
             let second = try await monitor.sample(within: .seconds(2)).get()
             #expect(first.postmasterStartTime != second.postmasterStartTime)
             #expect(first.systemIdentifier == second.systemIdentifier)
