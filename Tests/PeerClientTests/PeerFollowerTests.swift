@@ -112,7 +112,6 @@ import Testing
 final class PlainServer: Sendable {
     private let listener: Int32
     private let held = Mutex<[Int32]>([])
-    private let isStopped = Mutex(false)
     private let count = Mutex(0)
     var accepted: Int { count.withLock { $0 } }
     let url: String
@@ -135,7 +134,10 @@ final class PlainServer: Sendable {
         DispatchQueue(label: "plain server").async { [self] in
             while true {
                 let connection = accept(listener, nil, nil)
-                guard connection >= 0 else { return }
+                guard connection >= 0 else {
+                    close(listener)
+                    return
+                }
                 count.withLock { $0 += 1 }
                 var buffer = [UInt8](repeating: 0, count: 4096)
                 _ = recv(connection, &buffer, buffer.count, 0)
@@ -151,14 +153,13 @@ final class PlainServer: Sendable {
     }
 
     func stop() {
-        guard
-            isStopped.withLock({ stopped in
-                defer { stopped = true }
-                return !stopped
-            })
-        else { return }
+        // Ends `accept`, now and later; the thread closes the descriptor, which nobody else may get before.
         shutdown(listener, Int32(SHUT_RDWR))
-        close(listener)
-        for connection in held.withLock({ $0 }) { close(connection) }
+        for connection in held.withLock({ held in
+            defer { held = [] }
+            return held
+        }) {
+            close(connection)
+        }
     }
 }

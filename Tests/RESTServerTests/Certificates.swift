@@ -53,7 +53,7 @@ struct Certificates: Sendable {
             openssl x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out client.pem
             """
         let code = await withCheckedContinuation { continuation in
-            DispatchQueue.global().async {
+            DispatchQueue(label: "openssl").async {
                 continuation.resume(returning: run(script))
             }
         }

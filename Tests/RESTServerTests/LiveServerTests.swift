@@ -70,7 +70,7 @@ import Testing
     func badRequestsAreAnsweredAndTheConnectionEnds(_ request: String, _ code: String) async throws {
         try await withServer(agent) {
             $0.bodyTimeout = .milliseconds(300)
-            $0.idleTimeout = .seconds(1)
+            $0.idleTimeout = .seconds(5)
         } body: { port, _ in
             let answer = try await exchange(port, request)
             #expect(answer.hasPrefix("HTTP/1.1 \(code) "), "\(answer)")

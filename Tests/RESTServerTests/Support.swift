@@ -66,7 +66,10 @@ final class RawClient: Sendable {
     /// Connects on a thread that may block.
     static func connected(to port: Int) async throws -> RawClient {
         let result = await withCheckedContinuation { continuation in
-            DispatchQueue.global().async { continuation.resume(returning: Result { try RawClient(port: port) }) }
+            // A serial queue has threads of its own; the global one shares them with Swift's tasks.
+            DispatchQueue(label: "raw client").async {
+                continuation.resume(returning: Result { try RawClient(port: port) })
+            }
         }
         return try result.get()
     }
@@ -100,7 +103,7 @@ final class RawClient: Sendable {
     /// Everything until the server ends the connection, or fifteen seconds pass.
     func readToEnd() async -> String {
         await withCheckedContinuation { continuation in
-            DispatchQueue.global().async { [self] in
+            DispatchQueue(label: "raw client").async { [self] in
                 var result: [UInt8] = []
                 var buffer = [UInt8](repeating: 0, count: 65_536)
                 while true {
