@@ -23,7 +23,7 @@ struct HTTPTransport: Sendable {
         {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
-        let body = request.body
+        let body = BodyReader(request.body)
         let patience = settings.bodyTimeout
         let answer = await handler.answer(
             RESTRequest(
@@ -35,7 +35,7 @@ struct HTTPTransport: Sendable {
                     (try? await channel.nioSSL_peerCertificate().get()) ?? nil != nil
                 },
                 readBody: { limit throws(BodyProblem) in
-                    try await Self.read(body, limit: limit, within: patience)
+                    try await body.read(limit: limit, within: patience)
                 }))
         var fields = HTTPFields()
         fields[.date] = HTTPDate.text()
@@ -51,17 +51,7 @@ struct HTTPTransport: Sendable {
         try await writer.write(response: response.head, body: response.body)
         guard answer.endsConnection else { return }
         // The rest of the request is thrown away for a moment, so that the answer is read before the connection ends.
-        _ = await withDeadline(.seconds(1)) {
-            var count = 0
-            do {
-                for try await part in body {
-                    count += part.readableBytes
-                    if count > 4 * RequestHandler.maximumBody { break }
-                }
-            } catch {
-                // The client has gone, or the body was read before; either way nothing is left to do.
-            }
-        }
+        _ = try? await body.read(limit: 4 * RequestHandler.maximumBody, within: .seconds(1))
         throw ConnectionEnds()
     }
 
@@ -85,31 +75,6 @@ struct HTTPTransport: Sendable {
                     try await writer.finish(nil)
                 })
         }
-    }
-
-    /// The whole body, not larger than told and not later than told.
-    private static func read(
-        _ body: RequestBody, limit: Int, within: Duration
-    ) async throws(BodyProblem) -> [UInt8] {
-        let result = await withTaskGroup(of: Result<[UInt8], BodyProblem>.self) { group in
-            group.addTask {
-                do {
-                    return .success(Array(buffer: try await body.collect(upTo: limit)))
-                } catch is NIOTooManyBytesError {
-                    return .failure(.tooLarge)
-                } catch {
-                    return .failure(.broken)
-                }
-            }
-            group.addTask {
-                try? await Task.sleep(for: within, tolerance: .milliseconds(10), clock: .continuous)
-                return .failure(.slow)
-            }
-            let first = await group.next() ?? .failure(.broken)
-            group.cancelAll()
-            return first
-        }
-        return try result.get()
     }
 
     private static func set(_ header: (name: String, value: String), in fields: inout HTTPFields) {

@@ -1,4 +1,4 @@
-import Dispatch
+import NIOPosix
 
 #if canImport(Glibc)
     import Glibc
@@ -8,15 +8,12 @@ import Dispatch
 
 /// Turns host names into addresses, on threads that may block.
 enum HostResolver {
-    private static let queue = DispatchQueue(label: "matriarch.rest.resolver", attributes: .concurrent)
 
     /// The addresses of a host in the system's order, as texts; none when it is unknown or the time is up.
     static func addresses(of host: String, within: Duration) async -> [String] {
         if IPNetwork(host) != nil { return [host] }
         return await withDeadline(within) {
-            await withCheckedContinuation { continuation in
-                queue.async { continuation.resume(returning: resolve(host)) }
-            }
+            await BlockingThreads.run { resolve(host) }
         } ?? []
     }
 
@@ -40,5 +37,24 @@ enum HostResolver {
             next = entry.pointee.ai_next
         }
         return result
+    }
+}
+
+/// Threads for the few calls that block: names and certificates' files.
+///
+/// Threads of our own, not a Dispatch queue: on Linux the global and the concurrent queues share their threads with
+/// Swift's tasks, and a blocked one would hold up every health check for a second.
+enum BlockingThreads {
+    private static let pool: NIOThreadPool = {
+        let pool = NIOThreadPool(numberOfThreads: 2)
+        pool.start()
+        return pool
+    }()
+
+    static func run<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
+        await withCheckedContinuation { continuation in
+            // The pool is never shut down: every item is run.
+            pool.submit { _ in continuation.resume(returning: body()) }
+        }
     }
 }

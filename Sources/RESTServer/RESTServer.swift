@@ -1,4 +1,3 @@
-import Dispatch
 import HummingbirdCore
 public import Logging
 import NIOCore
@@ -163,10 +162,10 @@ public final class RESTServer: Service {
                     for await _ in ends { break }
                     if Task.isCancelled { return }
                     streams.endAll()
-                    // Ends the first task, when the last request has been answered.
-                    async let stopped: Void? = try? server.shutdownGracefully()
+                    // Ends the first task as soon as the last request has been answered. Not waited for here: what is
+                    // still going on when patience is over is cancelled with the group.
+                    Task { try? await server.shutdownGracefully() }
                     try? await Task.sleep(for: Self.shutdownPatience, clock: .continuous)
-                    _ = await stopped
                 }
                 _ = try await group.next()
                 group.cancelAll()
@@ -223,11 +222,8 @@ public final class RESTServer: Service {
     }
 
     private static func loadTLS(_ settings: RESTSettings) async throws(RESTServerError) -> NIOSSLContext? {
-        let result = await withCheckedContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(
-                    returning: Result { () throws(RESTServerError) in try TLSContexts.load(settings) })
-            }
+        let result = await BlockingThreads.run {
+            Result { () throws(RESTServerError) in try TLSContexts.load(settings) }
         }
         return try result.get()
     }
