@@ -226,6 +226,8 @@ launch() {
         exec setsid env --default-signal=INT,QUIT "$@"
     ) </dev/null >>"$log" 2>&1 &
     echo $! >"$pid_file"
+    # What becomes of it is seen by its pid; the shell need not report it.
+    disown $!
 }
 
 start_agent() {
@@ -260,16 +262,18 @@ zookeeper_answers() {
     [[ $answer == imok ]]
 }
 
-# wait_until WHAT SECONDS COMMAND...: asks five times a second; after two seconds shows that it is alive.
+# wait_until WHAT SECONDS COMMAND...: asks five times a second; after two seconds shows that it is alive. A command's
+# status 3 means that there is no hope.
 wait_until() {
-    local what=$1 limit=$2 started=$SECONDS said=$SECONDS
+    local what=$1 limit=$2 started=$SECONDS next=2 status
     shift 2
-    until "$@" >/dev/null 2>&1; do
-        if ((stopping_requested)); then return 1; fi
-        if ((SECONDS - started >= limit)); then return 1; fi
-        if ((SECONDS - said >= 2)); then
+    while true; do
+        "$@" >/dev/null 2>&1 && return 0
+        status=$?
+        if ((status == 3 || stopping_requested || SECONDS - started >= limit)); then return 1; fi
+        if ((SECONDS - started >= next)); then
             printf '  ... waiting until %s: %d s\n' "$what" $((SECONDS - started))
-            said=$SECONDS
+            next=$((SECONDS - started + (next < 10 ? 2 : 5)))
         fi
         sleep 0.2
     done
@@ -313,6 +317,7 @@ row_is_on() { [[ $(query "$1" "select count(*) from quickstart where what = '$2'
 
 all_up() {
     local m lead
+    for m in "${members[@]}"; do agent_pid "$m" || return 3; done
     lead=$(leader) || return 1
     is_writable "$lead" || return 1
     for m in "${members[@]}"; do [[ $m == "$lead" ]] || is_streaming "$m" || return 1; done
@@ -443,11 +448,13 @@ if [[ $store == zookeeper ]]; then start_zookeeper; fi
 for m in "${members[@]}"; do start_agent "$m"; done
 if ! wait_until 'one member leads and two follow' 120 all_up; then
     if ((stopping_requested)); then exit 0; fi
+    why='the cluster did not come up within 120 s'
     for m in "${members[@]}"; do
+        agent_pid "$m" >/dev/null || why="the agent of $m has ended; see $directory/$m.log"
         printf -- '--- the end of %s.log\n' "$m" >&2
         tail -n 15 "$directory/$m.log" >&2
     done
-    fail_run 'the cluster did not come up within 120 s'
+    fail_run "$why"
 fi
 say "The cluster is up after $((SECONDS - started)) s."
 
