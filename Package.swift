@@ -11,7 +11,6 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
-let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
@@ -72,14 +71,12 @@ let package = Package(
         core("HighAvailability", ["ClusterModel"]),
         core("ConfigurationTree"),
         core("PluginInterfaces", ["ClusterModel", "ConfigurationTree", logging]),
-        core("AgentConfiguration", ["ClusterModel", "ConfigurationTree", "PluginInterfaces", "CLibYAML", logging]),
+        core("AgentConfiguration", ["ClusterModel", "ConfigurationTree", "CLibYAML"]),
         core("ClusterStore", ["ClusterModel", "PluginInterfaces"]),
         core(
             "ChildProcesses",
             ["ClusterModel", "ConfigurationTree", "PluginInterfaces", subprocess, systemPackage, logging]),
-        core(
-            "PostgresControl",
-            ["ClusterModel", "PluginInterfaces", "AgentConfiguration", "ChildProcesses", "LeaseGuard", "CLibPQ", logging]),
+        core("PostgresControl", ["ClusterModel", "PluginInterfaces", "CLibPQ", logging]),
         core("PeerClient", ["ClusterModel", httpClient, nioCore, nioSSL, logging]),
         core("LeaseGuard", ["ClusterModel", "CLeaseGuard", logging]),
         // Plain C. The flag keeps the linker from adding Swift's runtime, which would cost the guard its small locked memory.
@@ -99,10 +96,16 @@ let package = Package(
                 serviceLifecycle,
             ]),
         core(
+            "OperatorCLI",
+            [
+                "ClusterModel", "HighAvailability", "AgentConfiguration", "ConfigurationTree", "PluginInterfaces",
+                "PeerClient", argumentParser, logging,
+            ]),
+        core(
             "MatriarchMain",
             [
                 "ClusterModel", "HighAvailability", "PluginInterfaces", "AgentConfiguration", "ClusterStore",
-                "PostgresControl", "PeerClient", "LeaseGuard", "AgentRuntime", "RESTServer",
+                "PostgresControl", "PeerClient", "LeaseGuard", "AgentRuntime", "RESTServer", "OperatorCLI",
                 argumentParser, logging, serviceLifecycle,
             ]),
         .executableTarget(
@@ -129,6 +132,27 @@ let package = Package(
             path: "Plugins/BuiltIn", swiftSettings: strict),
 
         // Tests, one folder per target.
+        tests("ClusterModelTests", ["ClusterModel"]),
+        tests("AgentConfigurationTests", ["AgentConfiguration", "ConfigurationTree", "ClusterModel"]),
+        tests("ClusterStoreTests", ["ClusterStore", "ClusterModel", "PluginInterfaces"]),
+        tests("ChildProcessesTests", ["ChildProcesses", "PluginInterfaces", logging]),
+        tests("LeaseGuardTests", ["LeaseGuard", "ClusterModel", "CLeaseGuard", logging]),
+        tests("PostgresControlTests", ["PostgresControl", "ClusterModel", "PluginInterfaces", logging]),
+        tests("PeerClientTests", ["PeerClient", "ClusterModel", "RESTServer", "HighAvailability", logging]),
+        tests(
+            "RESTServerTests",
+            ["RESTServer", "ClusterModel", "ConfigurationTree", "HighAvailability", "PeerClient", logging]),
+        tests("OperatorCLITests", ["OperatorCLI", "ClusterModel", "ConfigurationTree", argumentParser]),
+        tests(
+            "StoreTests",
+            ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
+        tests(
+            "PluginTests",
+            [
+                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
+                "ScriptHooks", "ChildProcesses", logging,
+            ]),
+        tests("SystemTests", ["ClusterModel", "CLibPQ"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,6 +1,6 @@
 public import ClusterModel
-public import HighAvailability
 import ClusterStore
+public import HighAvailability
 import PluginInterfaces
 import PostgresControl
 

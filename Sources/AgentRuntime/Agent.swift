@@ -1,7 +1,7 @@
+public import AgentConfiguration
 import ChildProcesses
 import ClusterModel
 import ClusterStore
-public import AgentConfiguration
 import ConfigurationTree
 import Dispatch
 import HighAvailability
@@ -269,7 +269,9 @@ public actor Agent {
         lastMixed = isMixed
         let (dynamic, complaints) = DynamicSettings.decode(
             .object(configuration), source: "key \(setup.root)config")
-        for complaint in complaints { logger.log(level: complaint.severity == .error ? .error : .warning, "\(complaint)") }
+        for complaint in complaints {
+            logger.log(level: complaint.severity == .error ? .error : .warning, "\(complaint)")
+        }
         guard let dynamic else {
             logger.error("the dynamic configuration is refused as a whole; the previous one stays in force")
             return

@@ -1,5 +1,5 @@
-import ClusterModel
 public import AgentConfiguration
+import ClusterModel
 import ConfigurationTree
 import HighAvailability
 import PeerClient

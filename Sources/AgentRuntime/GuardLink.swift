@@ -84,7 +84,8 @@ final class GuardLink: Sendable {
 
     /// What runs on the data directory according to the guard, and to the process table: a server that others started,
     /// or that an earlier guard left, is put under this guard's eyes.
-    private func takeOver(_ client: GuardClient, _ status: GuardStatus) async -> (server: ServerFacts, isAdopted: Bool) {
+    private func takeOver(_ client: GuardClient, _ status: GuardStatus) async -> (server: ServerFacts, isAdopted: Bool)
+    {
         if let pid = status.postmaster {
             return (.running(pid: pid, isAdopted: status.isAdopted), status.isAdopted)
         }
@@ -172,7 +173,8 @@ final class GuardLink: Sendable {
             let interval = min(granted / 8, .milliseconds(250))
             let patience = max(interval + LeaseDeadlines.stoppingBudget(granted) / 2, .milliseconds(750))
             if now - last > patience, let pid = Optional(client.latestStatus.pid), pid > 1 {
-                logger.warning("the guard stands still for \((now - last).milliseconds) ms: ending it, and PostgreSQL with it")
+                logger.warning(
+                    "the guard stands still for \((now - last).milliseconds) ms: ending it, and PostgreSQL with it")
                 if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
                 kill(pid, SIGKILL)
                 return
@@ -190,7 +192,8 @@ final class GuardLink: Sendable {
         }
         client.arm(
             GuardDeadline(
-                term: fence, quit: deadlines.quit, kill: deadlines.kill, end: deadlines.end, granted: deadlines.granted))
+                term: fence, quit: deadlines.quit, kill: deadlines.kill, end: deadlines.end, granted: deadlines.granted)
+        )
     }
 
     func endTerm() {

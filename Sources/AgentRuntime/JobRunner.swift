@@ -1,6 +1,6 @@
+import AgentConfiguration
 import ChildProcesses
 import ClusterModel
-import AgentConfiguration
 import ConfigurationTree
 import Glibc
 import HighAvailability
@@ -304,7 +304,8 @@ struct JobRunner: Sendable {
     private func waitUntilSilent() async {
         let until = SystemClock.now() + .seconds(10)
         while SystemClock.now() < until {
-            if link.client?.latestStatus.postmaster == nil, Postmaster.running(dataDirectory: layout.dataDirectory) == nil
+            if link.client?.latestStatus.postmaster == nil,
+                Postmaster.running(dataDirectory: layout.dataDirectory) == nil
             {
                 return
             }

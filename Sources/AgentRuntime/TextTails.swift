@@ -48,7 +48,9 @@ struct MemberURL {
         if rest.isEmpty {
             port = 5432
         } else {
-            guard rest.first == ":", let number = Int(rest.dropFirst()), (1...65_535).contains(number) else { return nil }
+            guard rest.first == ":", let number = Int(rest.dropFirst()), (1...65_535).contains(number) else {
+                return nil
+            }
             port = number
         }
         if host.isEmpty { return nil }

@@ -1,5 +1,5 @@
-import ClusterModel
 import AgentConfiguration
+import ClusterModel
 import Glibc
 public import Logging
 import PluginInterfaces
@@ -135,7 +135,10 @@ public final class LogSink: Sendable {
                 return (state.lines, state.lost, state.isClosed)
             }
             var text = lines.joined()
-            if lost > 0 { text += format(.warning, "\(lost) log lines were lost: the log's reader is too slow", SystemClock.wallTime()) }
+            if lost > 0 {
+                text += format(
+                    .warning, "\(lost) log lines were lost: the log's reader is too slow", SystemClock.wallTime())
+            }
             put(text, descriptor)
             if let path, descriptor != 2 { descriptor = rotate(path, descriptor) }
             if isClosed {

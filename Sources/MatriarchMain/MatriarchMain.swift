@@ -1,5 +1,7 @@
 import ArgumentParser
+import Glibc
 import HighAvailability
+import OperatorCLI
 public import PluginInterfaces
 
 /// What every executable calls: ours, and a third party's with plugins of its own.
@@ -19,7 +21,9 @@ public enum MatriarchMain {
         var registry = PluginRegistry()
         plugins(&registry)
         Plugins.registry = registry
-        await RootCommand.main()
+        let status = await CommandLineTool.run(
+            RootCommand.self, arguments: Array(CommandLine.arguments.dropFirst()), plugins: registry)
+        exit(status)
     }
 }
 
@@ -28,5 +32,5 @@ struct RootCommand: AsyncParsableCommand {
         commandName: "matriarch",
         abstract: "A high-availability agent for PostgreSQL.",
         version: "matriarch \(matriarchVersion) (contract of Patroni \(advertisedVersion))",
-        subcommands: [RunCommand.self])
+        subcommands: [RunCommand.self] + CommandLineTool.operatorCommands)
 }

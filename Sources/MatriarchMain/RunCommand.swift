@@ -1,6 +1,6 @@
+import AgentConfiguration
 import AgentRuntime
 import ArgumentParser
-import AgentConfiguration
 import ConfigurationTree
 import Dispatch
 import Glibc
@@ -62,7 +62,9 @@ struct AgentProcess {
     let logger: Logger
 
     func run() async -> Int32 {
-        logger.info("matriarch \(matriarchVersion): member \(setup.settings.name) of \(setup.settings.scope), process \(getpid())")
+        logger.info(
+            "matriarch \(matriarchVersion): member \(setup.settings.name) of \(setup.settings.scope), process \(getpid())"
+        )
         let agent: Agent
         do {
             agent = try Agent(setup: setup, logger: logger)

@@ -1,4 +1,5 @@
 import ClusterModel
+import ConfigurationTree
 import Testing
 
 @testable import RESTServer

@@ -1,4 +1,5 @@
 import ClusterModel
+import ConfigurationTree
 import HighAvailability
 import Logging
 import PeerClient
