@@ -132,9 +132,10 @@ public actor Agent {
                 group.addTask { await self.tell(self.reloadEvents, handlers) }
             }
         }
+        let version = catalog?.majorVersion
         let tasks = Task { [self] in
             await withDiscardingTaskGroup { group in
-                group.addTask { await self.link.run { facts in self.began(facts) } }
+                group.addTask { await self.link.run { facts in self.began(facts, version) } }
                 group.addTask { await self.listenToStore() }
             }
         }
@@ -164,7 +165,18 @@ public actor Agent {
         yield(.stopAsked)
     }
 
-    private nonisolated func began(_ facts: ServerFacts) {
+    private nonisolated func began(_ found: ServerFacts, _ version: Int?) {
+        var facts = found
+        if case .down(.initialized, let exit) = found, let version {
+            do throws(PostgresError) {
+                let directory = DataDirectory(setup.settings.postgresql.dataDirectory)
+                if let obstacle = try directory.obstacle(toServerOf: version) {
+                    facts = .down(.unusable(obstacle), exit: exit)
+                }
+            } catch {
+                facts = .down(.unusable(error.description), exit: exit)
+            }
+        }
         yield(
             .started(
                 InstanceStart(

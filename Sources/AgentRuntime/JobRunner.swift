@@ -121,7 +121,7 @@ struct JobRunner: Sendable {
         }
         let outcome: StopOutcome
         switch mode {
-        case .fast: outcome = try await server.stopFast(process, within: .seconds(30))
+        case .fast: outcome = try await server.stopFast(process, within: .seconds(30), lingering: .seconds(1))
         case .immediate: outcome = try await server.stop(process, plan: [(.immediate, .seconds(5))])
         }
         if outcome == .stillRunning {
@@ -279,10 +279,12 @@ struct JobRunner: Sendable {
         try await PostgresOperations(layout: layout, scope: scope, logger: logger).createRoles(within: .seconds(60))
         if let line = setup.settings.bootstrap?.postBootstrap {
             progress(["step": "post_bootstrap"])
+            try await writePassfile()
             let target = ConnectionTarget(local: layout, scope: scope)
+            let passfile = layout.superuser.password == nil ? nil : layout.passfile
             let end = await runHook("post_bootstrap") { () throws(ShellWordsError) in
                 try HookCommands.postBootstrap(
-                    line, connectionString: target.connectionString(passfile: nil), passfile: nil)
+                    line, connectionString: target.connectionString(passfile: nil), passfile: passfile)
             }
             guard end.isSuccess else { throw PostgresError(.program, "post_bootstrap \(end.explanation)") }
         }
@@ -358,21 +360,25 @@ struct JobRunner: Sendable {
                 failures.append("\(name): \(error)")
                 continue
             }
-            let place = method.keepsData ? layout.dataDirectory : directory.clonePath
-            if !method.keepsData { try await clear(place) }
+            // A copy beside the old data would want the same places for tablespaces and a linked pg_wal.
+            let links = try directory.outsideLinks()
+            let hasLinks = !method.keepsData && !links.isEmpty
+            if hasLinks { note(aside: try directory.moveAside("diverged")) }
+            let place = method.keepsData || hasLinks ? layout.dataDirectory : directory.clonePath
+            if !method.keepsData, !hasLinks { try await clear(place) }
             logger.info("\(name): copying \(source.name) to \(place)")
             do throws(PluginFailure) {
                 try await method.createReplica(context(place, upstream: upstream, passwordFile: nil))
             } catch {
                 if Task.isCancelled {
-                    if !method.keepsData { try? await clear(place) }
+                    if !method.keepsData, !hasLinks { try? await clear(place) }
                     return .cancelled
                 }
                 logger.warning("\(name): \(error)")
                 failures.append("\(name): \(error)")
                 continue
             }
-            if !method.keepsData {
+            if !method.keepsData, !hasLinks {
                 let aside: Result<String?, PostgresError> = await blocking {
                     do throws(PostgresError) {
                         return .success(try directory.swapIn(clone: place, label: "diverged"))
@@ -380,10 +386,7 @@ struct JobRunner: Sendable {
                         return .failure(error)
                     }
                 }
-                if let aside = try aside.get() {
-                    logger.warning("the data that was there is kept as \(aside) until the new copy streams")
-                    try? StateDirectory(path: setup.settings.stateDirectory).write("aside", Array(aside.utf8))
-                }
+                if let aside = try aside.get() { note(aside: aside) }
             }
             try await files.restoreCopies()
             try await files.markStandby()
@@ -393,6 +396,16 @@ struct JobRunner: Sendable {
             return .made(control)
         }
         return .failed(failures.joined(separator: "; "))
+    }
+
+    private func note(aside: String) {
+        logger.warning("the data that was there is kept as \(aside) until the new copy streams")
+        do throws(AgentError) {
+            try StateDirectory(path: setup.settings.stateDirectory).write("aside", Array(aside.utf8))
+        } catch {
+            // Then it is kept for good: nobody but its owner may remove it.
+            logger.warning("\(error)")
+        }
     }
 
     /// Empties the place of a clone that an earlier try of ours left half made; never the data directory itself.
@@ -417,8 +430,20 @@ struct JobRunner: Sendable {
         guard facts.isInRecovery == false else { return .failed("\(source.name) is in recovery") }
         // pg_rewind recovers a crashed directory alone, which a standby cannot be.
         try await files.unmarkStandby()
+        let major = catalog?.majorVersion ?? 15
+        if RewindCommand.needsOwnRecovery(layout, majorVersion: major, control: control) {
+            progress(["step": "crash recovery"])
+            let recovery = ServerCommand.crashRecovery(layout)
+            let end = await ChildProcess.run(
+                PluginCommand(recovery.executable, recovery.arguments),
+                onLine: { _, line in logger.info("postgres: \(line)") }, logger: logger)
+            guard end.isSuccess else {
+                try? await files.markStandby()
+                return end == .cancelled ? .cancelled : .needsClone("crash recovery \(end.explanation)")
+            }
+        }
         let command = RewindCommand.build(
-            layout, source: endpoint, majorVersion: catalog?.majorVersion ?? 15,
+            layout, source: endpoint, majorVersion: major,
             restoreCommand: layout.recoveryConf.last { $0.name == "restore_command" }?.value)
         progress(["step": "pg_rewind"])
         let tail = LineTail()
@@ -428,8 +453,9 @@ struct JobRunner: Sendable {
                 logger.info("pg_rewind: \(line)")
                 tail.add(line)
             }, logger: logger)
-        if end == .cancelled { return .cancelled }
+        // Whatever became of it: the next start begins in recovery.
         try? await files.markStandby()
+        if end == .cancelled { return .cancelled }
         guard end.isSuccess else { return .needsClone("pg_rewind \(end.explanation)\(tail.suffix)") }
         guard let rewound = try ControlFile.read(dataDirectory: layout.dataDirectory)?.data else {
             return .needsClone("pg_rewind left no control file")

@@ -215,16 +215,17 @@ extension HAMachine {
             let moved = member.position?.bytes(aheadOf: published.position ?? .zero) ?? 0
             // A standby's own position matters to nobody until it moved by a WAL record's worth.
             if isOnlyPosition, moved < 1024 { return }
-            if isOnlyPosition, world.now < world.nextPublishAt {
-                wake(at: world.nextPublishAt)
+            if isOnlyPosition, world.now < world.nextPositionAt {
+                wake(at: world.nextPositionAt)
                 return
             }
-        } else if world.now < world.nextPublishAt {
+        }
+        if world.now < world.nextPublishAt {
             wake(at: world.nextPublishAt)
             return
         }
         world.publishedMember = member
-        world.nextPublishAt = world.now + world.settings.loopWait
+        world.nextPositionAt = world.now + world.settings.loopWait
         world.publishInFlight = commit(ClusterChange(if: [], [.putMember(member, exists: existing != nil)]), "member")
     }
 

@@ -228,7 +228,10 @@ public struct World: Sendable {
     // Publication.
     public var publishedMember: Member?
     public var publishInFlight: EffectID?
+    /// Not before, after a write that failed.
     public var nextPublishAt: Instant = .distantPast
+    /// Not before, for a mere position.
+    public var nextPositionAt: Instant = .distantPast
     public var statusInFlight: EffectID?
     public var nextStatusAt: Instant = .distantPast
     public var commits: [EffectID: String] = [:]
