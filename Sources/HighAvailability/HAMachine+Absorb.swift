@@ -7,15 +7,7 @@ extension HAMachine {
         case .wake: break
         case .started(let start): absorb(start)
         case .settings(let settings):
-            let changedTTL = settings.ttl != world.settings.ttl
             world.settings = settings
-            // The session's lifetime is fixed when it is opened. Only a member without a lease may change it at once.
-            if changedTTL, case .none = world.lease, world.sessionFacts != nil, !world.isLeaderEntryOurs {
-                emit(.closeSession(abandon: false))
-                world.session = .none(retryAt: world.now)
-                world.publishedMember = nil
-                world.hasSavedSession = false
-            }
 
         case .sessionOpened(let facts): absorb(session: facts)
         case .sessionFailed(let why):
@@ -25,6 +17,9 @@ extension HAMachine {
             world.session = .none(retryAt: world.now)
             world.publishedMember = nil
             world.hasSavedSession = false
+            // What the old session still had under way dies with it.
+            world.needsResolving = false
+            world.viewsCountFrom = world.now
             loseLease("the session is gone: \(why)", .immediate)
             world.readWanted = true
         case .storeChanged:
@@ -36,9 +31,14 @@ extension HAMachine {
 
         case .view(let id, let view):
             if world.readInFlight == id { world.readInFlight = nil }
+            if world.resolvingRead == id {
+                world.resolvingRead = nil
+                world.needsResolving = false
+            }
             absorb(view: view)
         case .viewFailed(let id, let why):
             if world.readInFlight == id { world.readInFlight = nil }
+            if world.resolvingRead == id { world.resolvingRead = nil }
             world.nextReadAt = world.now + .milliseconds(500)
             world.readWanted = true
             trouble(why)
@@ -84,6 +84,7 @@ extension HAMachine {
             if let known = world.peers[status.name], known.askedAt > status.askedAt { break }
             world.peers[status.name] = status
             world.silentPeers[status.name] = nil
+            world.silentSince[status.name] = nil
             if let leader = world.view?.leader, leader.name == status.name, let race = world.race, race.freeSince == nil
             {
                 // The holder speaks again: it was a false alarm.
@@ -98,8 +99,10 @@ extension HAMachine {
                 }
             }
         case .peerSilent(let name, let why):
+            let isNews = world.silentPeers[name] == nil
             world.silentPeers[name] = why
-            if let leader = world.view?.leader, leader.name == name, world.race == nil, name != world.me,
+            world.silentSince[name] = world.now
+            if isNews, let leader = world.view?.leader, leader.name == name, world.race == nil, name != world.me,
                 world.term == nil
             {
                 suspect("\(name) fell silent: \(why)")
@@ -110,8 +113,9 @@ extension HAMachine {
         case .persisted(let id, let succeeded):
             if case .preparing(let fence, let timeline, marker: id, let intent) = world.promotion {
                 if succeeded {
-                    world.promotion = .preparing(fence, timeline, marker: nil, intent: intent)
+                    setPromotion(.preparing(fence, timeline, marker: nil, intent: intent))
                     world.marker = PromotionMarker(timeline: timeline, fence: fence)
+                    world.isMarkerUsed = false
                 } else {
                     failPromotion("the promotion marker could not be written")
                 }
@@ -121,6 +125,7 @@ extension HAMachine {
         case .localHistory(let id, let history):
             if world.historyInFlight == id {
                 world.historyInFlight = nil
+                world.nextHistoryAt = world.now + .seconds(1)
                 world.localHistory = history
             }
         case .duplicateProbed(let isAlive):
@@ -154,6 +159,7 @@ extension HAMachine {
         world.session = .open(facts)
         world.storeTrouble = nil
         world.readWanted = true
+        world.nextReadAt = world.now
         world.publishedMember = nil
         world.nextRenewAt = world.now
         if LeaseDeadlines.renewalInterval(granted: facts.granted, wished: facts.renewalInterval) == nil {
@@ -178,7 +184,16 @@ extension HAMachine {
     }
 
     private mutating func absorb(view: ClusterView) {
-        if let old = world.view, view.revision < old.revision { return }
+        if let old = world.view, view.revision < old.revision {
+            world.readWanted = true
+            world.nextReadAt = world.now + .milliseconds(100)
+            return
+        }
+        if view.requestedAt < world.viewsCountFrom || world.needsResolving {
+            // Asked for before something of ours was settled: it would show what is not any more.
+            world.readWanted = true
+            return
+        }
         if world.storeTrouble != nil {
             record("store.reachable", .action, "the store answers again")
             world.storeTrouble = nil
@@ -193,6 +208,9 @@ extension HAMachine {
         let before = world.view
         world.view = view
         if let configuration = view.configuration { world.cachedConfiguration = configuration }
+        if view.leader != nil || view.systemIdentifier != nil { world.hasSeenCluster = true }
+        if let made = world.bootstrapped, view.systemIdentifier == made.systemIdentifier { world.bootstrapped = nil }
+        noteBootstrapVersion(view)
         notePause(view)
         noteLeader(view, before: before)
         noteMember(view)
@@ -208,9 +226,6 @@ extension HAMachine {
             record(
                 isPaused ? "pause.begin" : "pause.end", .action,
                 isPaused ? "PAUSE: nothing is started or stopped from now on" : "the pause is over")
-            if !isPaused, view.leader == nil, let holder = world.lastHolder, holder.wasPaused {
-                world.unfencedHolder = holder.name
-            }
             world.wasPaused = isPaused
             world.publishedMember = nil
         }
@@ -231,8 +246,10 @@ extension HAMachine {
             world.lastLockedView = view
             let member = view.member(leader.name)
             let fence = world.peers[leader.name]?.fenceState ?? member?.fenceState
+            // It counts as paused until it says itself that it is not: cut off, it may not know that the pause is over.
             world.lastHolder = LastHolder(
-                name: leader.name, fence: leader.fence, fenceState: fence, wasPaused: view.isPaused)
+                name: leader.name, fence: leader.fence, fenceState: fence,
+                wasPaused: view.isPaused || member?.isPaused == true)
             if let race = world.race, race.freeSince != nil || leader.fence != before?.leader?.fence {
                 world.race = nil
             }
@@ -254,6 +271,9 @@ extension HAMachine {
                     [Fact("before", before?.leader?.name ?? world.lastHolder?.name)])
             }
             if world.race != nil, world.race?.freeSince == nil { world.race?.freeSince = world.now }
+            if !view.isPaused, let holder = world.lastHolder, holder.wasPaused, holder.name != world.me {
+                world.unfencedHolder = holder.name
+            }
         }
     }
 
@@ -268,7 +288,7 @@ extension HAMachine {
         switch world.lease {
         case .acquiring, .unresolved:
             guard case .unresolved = world.lease else { return }
-            if world.isLeaderEntryOurs, let leader = view.leader {
+            if world.isLeaderEntryOurs, let leader = view.leader, !world.endedTerms.contains(leader.fence) {
                 beginProving(leader.fence)
             } else {
                 world.lease = .none
@@ -293,9 +313,20 @@ extension HAMachine {
     }
 
     mutating func beginProving(_ fence: Fence) {
-        world.lease = .proving(fence, since: world.now)
         world.race = nil
+        if let deadlines = world.earlyProof, world.now < deadlines.finish {
+            // Proven while the entry was looked for.
+            begin(Term(fence: fence, deadlines: deadlines, since: world.now))
+            return
+        }
+        world.lease = .proving(fence, since: world.now)
         world.nextRenewAt = world.now
+    }
+
+    private mutating func noteBootstrapVersion(_ view: ClusterView) {
+        guard world.isAwaitingBootstrapVersion else { return }
+        world.isAwaitingBootstrapVersion = false
+        if case .inProgress(let version) = view.initialize { world.bootstrapVersion = version }
     }
 
     private mutating func absorb(server facts: ServerFacts) {
@@ -306,6 +337,8 @@ extension HAMachine {
             world.posture = nil
             world.samplesCountFrom = world.now
             world.sample = nil
+            world.isStopAsked = false
+            world.lastStopMode = nil
             world.failedSamples = 0
             world.nextSampleAt = world.now
             record(
@@ -321,18 +354,35 @@ extension HAMachine {
             world.upstream = nil
             world.checkpointInFlight = nil
             world.historyInFlight = nil
+            world.isPromoteSignalled = false
+            if case .initialized(let control) = data { noteMarker(control) }
             if wasUp {
                 var facts = [Fact("exit", exit)]
                 if case .initialized(let control) = data {
                     facts += [Fact("state", control.state.rawValue), Fact("timeline", control.timeline)]
                 }
-                let isPlanned = world.handover != nil || world.isStopping || isStopJob(world.job?.job)
+                let isPlanned = world.isStopAsked || world.isStopping || isStopJob(world.job?.job)
                 record(
                     isPlanned ? "postgres.stopped" : "postgres.exited", isPlanned ? .action : .warning,
                     isPlanned ? "PostgreSQL is down" : "PostgreSQL is down without being asked", facts)
-                if !isPlanned, wasWritable, world.crashedSince == nil { world.crashedSince = world.now }
+                if !isPlanned, wasWritable {
+                    if world.crashedSince == nil { world.crashedSince = world.now }
+                    world.crashes.removeAll { world.now - $0 > .seconds(60) }
+                    world.crashes.append(world.now)
+                    if world.crashes.count > 16 { world.crashes.removeFirst() }
+                }
             }
-            if case .promoting = world.promotion { world.promotion = .none }
+            world.isStopAsked = false
+            if case .promoting = world.promotion { setPromotion(.none) }
+        }
+    }
+
+    /// A promotion that was signalled and did not happen leaves no timeline behind.
+    private mutating func noteMarker(_ control: ControlData) {
+        guard let marker = world.marker, control.timeline < marker.timeline else { return }
+        switch control.state {
+        case .shutDownInRecovery, .inArchiveRecovery: clearMarker()
+        case .startingUp, .shutDown, .shuttingDown, .inCrashRecovery, .inProduction, .unrecognized: break
         }
     }
 
@@ -361,7 +411,13 @@ extension HAMachine {
             case .promote?, .start(.primary)?, .restart(.primary)?: isBecomingPrimary = true
             default: break
             }
-            if !isBecomingPrimary { world.mayAcknowledge = false }
+            if !isBecomingPrimary, !world.isPromoteSignalled { world.mayAcknowledge = false }
+            if let marker = world.marker, sample.timeline < marker.timeline, !world.isPromoteSignalled,
+                sample.receiver?.status == "streaming"
+            {
+                // It streams the timeline before: that promotion came to nothing.
+                clearMarker()
+            }
             if before?.receiver?.status == "streaming", sample.receiver == nil, world.race == nil,
                 world.view?.leader != nil, world.term == nil,
                 world.upstream?.flatMap({ $0.name }) == world.view?.leader?.name
@@ -371,6 +427,7 @@ extension HAMachine {
         } else {
             world.mayAcknowledge = true
             world.crashedSince = nil
+            if case .promoting = world.promotion, world.job == nil { setPromotion(.none) }
             if world.publishedRole != .primary, world.term != nil { world.publishedRole = .primary }
         }
     }
@@ -419,38 +476,47 @@ extension HAMachine {
             world.stateAfterFailure = .initdbFailed
             let why = world.lastJobFailure ?? "cancelled"
             record("bootstrap.failed", .warning, "the bootstrap failed: \(why)")
-            if let version = world.bootstrapVersion {
-                commit(ClusterChange(if: [.initializeVersion(version)], [.removeInitialize]), "abandon bootstrap")
-            }
+            let version = world.bootstrapVersion
             world.bootstrapVersion = nil
-            if !world.isStopping { emit(.exit(1, "the bootstrap failed: \(why)")) }
+            if let version {
+                // First taken back in the store, then the exit: what is left behind there keeps everybody waiting.
+                if !world.isStopping { world.exitAfterAbandon = "the bootstrap failed: \(why)" }
+                commit(ClusterChange(if: [.initializeVersion(version)], [.removeInitialize]), "abandon bootstrap")
+            } else if !world.isStopping {
+                emit(.exit(1, "the bootstrap failed: \(why)"))
+            }
         case (.clone, .made(let control)), (.rewind, .made(let control)):
             if case .rewind = job { world.rewoundTo = world.view?.leader?.fence }
             world.needsClone = nil
             world.stopForClone = false
             world.bootstrapped = nil
-            world.marker = nil
+            clearMarker()
             world.crashedSince = nil
             world.server = .down(.initialized(control))
-        case (.rewind, .needsClone(let why)), (.rewind, .failed(let why)):
+        case (.rewind, .needsClone(let why)):
             world.needsClone = "rewinding is not possible: \(why)"
+            world.nextJobAt = .distantPast
+        case (.rewind, .failed(let why)):
+            // The leader may be out of reach for a moment only.
+            if world.jobFailures >= 3 { world.needsClone = "rewinding failed \(world.jobFailures) times: \(why)" }
         case (.start(let role), .done), (.restart(let role), .done):
+            world.isStoppedForHandover = false
             if case .standby(let upstream) = role { world.upstream = .some(upstream) }
             if case .primary = role { world.crashedSince = nil }
             let isRestart = if case .restart = job { true } else { false }
             announceStart(role, isRestart: isRestart)
-        case (.start, _), (.restart, _):
+        case (.start(let role), _), (.restart(let role), _):
             world.stateAfterFailure = .startFailed
+            if case .primary = role, world.crashedSince == nil { world.crashedSince = world.now }
         case (.follow(let upstream), .done):
             world.upstream = .some(upstream)
         case (.prePromote, .done):
             break
         case (.prePromote, _):
-            world.promotion = .none
+            setPromotion(.none)
             world.sitOutUntil = world.now + world.settings.ttl
             if case .held(let term) = world.lease { self.end(term, "pre_promote failed") }
         case (.promote(let fence), .done):
-            world.promotion = .none
             world.publishedRole = .primary
             // What was seen before is a standby; nothing may be decided from it any more.
             world.sample = nil
@@ -485,7 +551,7 @@ extension HAMachine {
     }
 
     mutating func failPromotion(_ why: String) {
-        world.promotion = .none
+        setPromotion(.none)
         record("promote.failed", .warning, "the promotion failed: \(why)")
         world.sitOutUntil = world.now + world.settings.ttl
         if case .held(let term) = world.lease { end(term, "the promotion failed") }

@@ -5,7 +5,7 @@ extension HAMachine {
     mutating func keepReading() {
         guard world.sessionFacts != nil, !world.isLeaving, world.readInFlight == nil else { return }
         let due = world.storeLastSeenAt + readInterval
-        if world.readWanted || world.now >= due {
+        if world.readWanted || world.now >= due || world.needsResolving {
             if world.now < world.nextReadAt {
                 wake(at: world.nextReadAt)
                 return
@@ -13,7 +13,8 @@ extension HAMachine {
             let id = newID()
             world.readInFlight = id
             world.readWanted = false
-            emit(.read(id, resolving: false))
+            if world.needsResolving { world.resolvingRead = id }
+            emit(.read(id, resolving: world.needsResolving))
         } else {
             wake(at: due)
         }
@@ -37,7 +38,8 @@ extension HAMachine {
 
     /// A follower that does not stream, or streams on another timeline than the leader's.
     private var isLagging: Bool {
-        guard world.term == nil, let sample = world.sample, let leader = world.view?.leader, leader.name != world.me
+        guard world.term == nil, let sample = world.sample, let leader = world.view?.leader, leader.name != world.me,
+            !world.settings.tags.isNoStream, !world.isPaused
         else {
             return false
         }
@@ -58,12 +60,24 @@ extension HAMachine {
             world.nextSampleAt = due
             wake(at: due)
         }
-        switch world.lease {
-        case .none where world.race != nil:
-            // A race has steps that only time takes.
-            wake(at: world.now + .milliseconds(50))
-        default: break
+    }
+
+    /// A race has steps that only time takes; the first of them soon.
+    mutating func keepRace() {
+        guard let race = world.race, case .none = world.lease else { return }
+        let began = race.freeSince ?? race.since
+        let lasted = world.now - began
+        if race.freeSince == nil, lasted > world.settings.ttl, world.view?.leader != nil {
+            // The holder renewed all the time: it was a false alarm.
+            world.race = nil
+            record("leader.notSuspected", .routine, "the leader entry is still held", [])
+            return
         }
+        let step: Duration =
+            if race.freeSince == nil { .seconds(1) } else if lasted < .milliseconds(300) {
+                .milliseconds(20)
+            } else if lasted < .seconds(10) { .milliseconds(50) } else { .milliseconds(500) }
+        wake(at: world.now + step)
     }
 
     /// One connection to each peer, as the view names them.
@@ -76,8 +90,13 @@ extension HAMachine {
             let names = Set(wanted.map(\.name))
             world.peers = world.peers.filter { names.contains($0.key) }
             world.silentPeers = world.silentPeers.filter { names.contains($0.key) }
+            world.silentSince = world.silentSince.filter { names.contains($0.key) }
         }
-        if world.handover != nil { wake(at: world.now + .milliseconds(20)) }
+        switch world.handover?.phase {
+        case .choosing?, .confirming?: wake(at: world.now + .milliseconds(20))
+        case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
+        case nil: break
+        }
         if world.now < world.nextJobAt { wake(at: world.nextJobAt) }
         if world.now < world.sitOutUntil { wake(at: world.sitOutUntil) }
         if case .held = world.lease, world.sample?.isInRecovery == true { wake(at: world.now + .milliseconds(50)) }
@@ -232,7 +251,6 @@ extension HAMachine {
     // MARK: - The leader's records
 
     mutating func keepRecords() {
-        noteBootstrapVersion()
         guard world.term != nil, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
             !sample.isInRecovery, world.isServerUp, world.handover == nil
         else { return }
@@ -240,6 +258,8 @@ extension HAMachine {
             wake(at: world.nextUpkeepAt)
             return
         }
+        // A view from before our last change would have us make it again.
+        guard view.requestedAt >= world.upkeepFrom else { return }
         if let identifier = sample.systemIdentifier, !isCommitting("identifier") {
             switch view.initialize {
             case .absent, .invalid, .inProgress:
@@ -262,16 +282,6 @@ extension HAMachine {
         keepStatus(view, sample)
     }
 
-    private mutating func noteBootstrapVersion() {
-        if world.isAwaitingBootstrapVersion, let view = world.view {
-            if case .inProgress(let version) = view.initialize {
-                world.bootstrapVersion = version
-                world.isAwaitingBootstrapVersion = false
-                wake(at: world.now + .milliseconds(1))
-            }
-        }
-    }
-
     private mutating func keepHistory(_ view: ClusterView, _ sample: PostgresSample) {
         let isCurrent = view.history?.currentTimeline == sample.timeline
         let isComplete = view.history?.rows.last.map { $0.newLeader != nil } ?? (view.history != nil)
@@ -279,13 +289,16 @@ extension HAMachine {
         if sample.timeline.number <= 1 {
             if view.history == nil, !isCommitting("history") {
                 commit(
-                    ClusterChange(if: [.leaderIsOurs, .historyVersion(nil)], [.putHistory(TimelineHistory())]),
+                    ClusterChange(
+                        if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(TimelineHistory())]),
                     "history")
             }
             return
         }
         guard let local = world.localHistory, local.currentTimeline == sample.timeline else {
-            if world.historyInFlight == nil {
+            if world.now < world.nextHistoryAt {
+                wake(at: world.nextHistoryAt)
+            } else if world.historyInFlight == nil {
                 let id = newID()
                 world.historyInFlight = id
                 world.localHistory = nil

@@ -4,9 +4,19 @@ extension HAMachine {
     /// A session is wanted from the start on, and again whenever it was lost.
     mutating func keepSession() {
         guard world.server != .unknown, !world.isLeaving else { return }
+        // A session's lifetime is fixed when it is opened: a member that holds nothing changes it when the setting does.
+        if world.sessionFacts != nil, world.sessionLifetime != world.settings.ttl, case .none = world.lease,
+            world.race == nil, !world.isLeaderEntryOurs, !world.isPaused, world.view?.leader != nil
+        {
+            emit(.closeSession(abandon: false))
+            world.session = .none(retryAt: world.now)
+            world.publishedMember = nil
+            world.hasSavedSession = false
+        }
         guard case .none(let retryAt) = world.session else { return }
         if world.now >= retryAt {
             world.session = .opening(since: world.now)
+            world.sessionLifetime = world.settings.ttl
             emit(.openSession(lifetime: world.settings.ttl, resume: world.hasSavedSession))
         } else {
             wake(at: retryAt)
@@ -23,14 +33,16 @@ extension HAMachine {
                     Fact("trouble", world.storeTrouble),
                 ]
                 if world.isPaused {
+                    // Suspended, not over: should the entry still be ours when the store answers, the term goes on.
                     record(
                         "lease.expiredInPause", .warning,
                         "PAUSE: the lease was not renewed in time; PostgreSQL keeps running", facts)
-                    world.endedTerms.insert(term.fence)
-                    world.lease = .none
+                    drop(term)
                 } else {
                     record("lease.deadline", .warning, "no renewal was proven in time: stopping PostgreSQL", facts)
-                    end(term, "no renewal was proven in time", .fast)
+                    // After a long sleep Q has passed too: then another may lead already.
+                    let mode: StopMode = world.now >= term.deadlines.quit ? .immediate : .fast
+                    end(term, "no renewal was proven in time", mode)
                 }
                 return
             }
@@ -42,19 +54,30 @@ extension HAMachine {
             record(
                 "lease.unproven", .warning, "the lease could not be proven: giving the entry up", [Fact("fence", fence)]
             )
-            world.endedTerms.insert(fence)
+            if !world.isPaused { noteEnded(fence) }
             world.lease = .none
             world.readWanted = true
         }
+        if world.now < world.nextLeaseTryAt { wake(at: world.nextLeaseTryAt) }
         guard let facts = world.sessionFacts, let holding = renewalKind else { return }
         if world.renewInFlight == nil {
             if world.now >= world.nextRenewAt {
                 let id = newID()
                 world.renewInFlight = id
+                world.renewalFence = heldFence
                 emit(.renew(id, holding: holding, within: max(interval(facts), .milliseconds(200))))
             } else {
                 wake(at: world.nextRenewAt)
             }
+        }
+    }
+
+    /// The entry's number, while the entry is known to be ours.
+    private var heldFence: Fence? {
+        switch world.lease {
+        case .held(let term): term.fence
+        case .proving(let fence, _): fence
+        case .none, .acquiring, .unresolved, .ending, .releasing: nil
         }
     }
 
@@ -78,17 +101,23 @@ extension HAMachine {
     private mutating func keepPosture() {
         guard world.isGuardReady, world.isServerUp, world.job?.job != .bootstrap else { return }
         let wanted: GuardPosture
-        if let view = world.view, view.isPaused {
+        if let handover = world.handover, isSilencing(handover) {
+            return
+        } else if let view = world.view, view.isPaused {
+            // A promotion or start under way is enforced to its end, in pause as well.
+            if isBecomingPrimary || world.promotion != .none { return }
             wanted = .paused
+        } else if world.posture == .paused {
+            // Lease or not: from now on the guard wants a renewal within T.
+            wanted = world.mayAcknowledge ? .resumed : .replica
         } else if case .held(let term) = world.lease {
-            if world.posture == .paused {
-                wanted = .resumed
-            } else if term.isFrozen {
+            if term.isFrozen {
                 wanted = .stopping
             } else if isBecomingPrimary {
                 // The start or the promote command sets what is enforced; it is told again once it is a primary.
                 return
             } else {
+                if world.isRunningPrimary, world.armedTerm != term.fence { return }
                 wanted = world.isRunningPrimary ? .primary : .replica
             }
             if wanted == .replica, world.sample == nil { return }
@@ -114,6 +143,8 @@ extension HAMachine {
     mutating func absorb(renewal id: EffectID, _ outcome: RenewalOutcome) {
         guard world.renewInFlight == id else { return }
         world.renewInFlight = nil
+        let wasFor = world.renewalFence
+        world.renewalFence = nil
         guard let facts = world.sessionFacts else { return }
         switch outcome {
         case .proven(let sent, let notExpiredBefore):
@@ -126,13 +157,17 @@ extension HAMachine {
         case .gone(let why):
             world.nextRenewAt = world.now + interval(facts)
             world.readWanted = true
+            // Said of an earlier holding: no word about this one.
+            if let fence = heldFence, fence != wasFor { return }
             loseLease("the store says that it is not ours: \(why)", .immediate)
         case .unknown(let why):
             if case .held = world.lease {
                 trouble(why)
                 world.nextRenewAt = world.now + .milliseconds(50)
+            } else if case .none = world.lease {
+                world.nextRenewAt = world.now + interval(facts)
             } else {
-                world.nextRenewAt = world.now + .milliseconds(10)
+                world.nextRenewAt = world.now + .milliseconds(20)
             }
         }
     }
@@ -163,7 +198,7 @@ extension HAMachine {
         }
     }
 
-    private mutating func begin(_ term: Term) {
+    mutating func begin(_ term: Term) {
         world.earlyProof = nil
         world.lease = .held(term)
         world.race = nil
@@ -176,8 +211,8 @@ extension HAMachine {
                 Fact("left_ms", milliseconds: term.deadlines.end - world.now),
             ])
         world.publishedMember = nil
-        world.sampleInFlight = false
-        world.nextSampleAt = world.now + .milliseconds(20)
+        world.sitOutUntil = .distantPast
+        world.nextSampleAt = min(world.nextSampleAt, world.now + .milliseconds(20))
     }
 
     /// The lease is not ours any more, whatever phase it was in.
@@ -187,26 +222,26 @@ extension HAMachine {
         case .held(let term):
             if let handover = world.handover, isSilencing(handover) {
                 // PostgreSQL is being stopped or is silent already: the hand-over ends as if it had been released.
-                world.endedTerms.insert(term.fence)
                 if world.mayAcknowledge {
                     end(term, reason, .immediate)
                 } else {
-                    world.lease = .none
+                    noteEnded(term.fence)
+                    drop(term)
                     emit(.endTerm)
                 }
                 world.handover = nil
                 return
             }
             record("lease.lost", .warning, "the lease is lost: \(reason)", [Fact("fence", term.fence)])
-            if world.isPaused {
-                world.endedTerms.insert(term.fence)
-                world.lease = .none
+            if world.isPaused, !world.isPromoteSignalled || world.isRunningPrimary {
+                noteEnded(term.fence)
+                drop(term)
             } else {
                 end(term, reason, mode)
             }
         case .proving(let fence, _):
             record("lease.lost", .warning, "the leader entry is lost: \(reason)", [Fact("fence", fence)])
-            world.endedTerms.insert(fence)
+            noteEnded(fence)
             world.lease = .none
         case .acquiring, .unresolved:
             world.lease = .none
@@ -225,15 +260,16 @@ extension HAMachine {
 
     /// Ends a term: PostgreSQL is silenced, then the entry is given up.
     mutating func end(_ term: Term, _ reason: String, _ mode: StopMode = .immediate) {
-        world.endedTerms.insert(term.fence)
-        if world.endedTerms.count > 64, let oldest = world.endedTerms.min() { world.endedTerms.remove(oldest) }
+        noteEnded(term.fence)
         world.armedTerm = nil
-        world.promotion = .none
+        setPromotion(.none)
+        dropUnusedMarker(term.fence)
         if let handover = world.handover {
             settle(handover, OperatorAnswer(.unavailable, "Switchover failed: \(reason)"))
             world.handover = nil
         }
         world.lease = .ending(term, reason: reason)
+        world.endingMode = mode
         world.publishedRole = .demoted
         world.publishedMember = nil
         // Ending the term makes the guard stop PostgreSQL at once; with a fast stop its last deadline stands instead.
@@ -247,29 +283,69 @@ extension HAMachine {
                 break
             }
         }
-        if world.mayAcknowledge { emit(.stopServer(mode)) }
+        if world.mayAcknowledge { _ = perform(.stopServer(mode)) }
+    }
+
+    mutating func noteEnded(_ fence: Fence) {
+        world.endedTerms.insert(fence)
+        if world.endedTerms.count > 64, let oldest = world.endedTerms.min() { world.endedTerms.remove(oldest) }
+    }
+
+    /// Leaves a term without anything to be stopped.
+    private mutating func drop(_ term: Term) {
+        world.lease = .none
+        world.armedTerm = nil
+        setPromotion(.none)
+        dropUnusedMarker(term.fence)
+        if let handover = world.handover {
+            settle(handover, OperatorAnswer(.unavailable, "Switchover failed: the lease was lost"))
+            world.handover = nil
+        }
+    }
+
+    mutating func setPromotion(_ phase: PromotionPhase) {
+        if world.promotion != phase { world.promotionSince = world.now }
+        world.promotion = phase
+    }
+
+    /// A marker whose promotion was never signalled says nothing of our data: it must not be taken for a twin later.
+    mutating func dropUnusedMarker(_ fence: Fence) {
+        guard let marker = world.marker, marker.fence == fence, !world.isMarkerUsed else { return }
+        clearMarker()
+    }
+
+    /// Timeline 0 stands for none.
+    mutating func clearMarker() {
+        guard let marker = world.marker else { return }
+        world.marker = nil
+        emit(.persistMarker(newID(), PromotionMarker(timeline: Timeline(0), fence: marker.fence)))
     }
 
     mutating func absorb(release outcome: ChangeOutcome) {
         guard case .releasing(let fence) = world.lease else { return }
         world.lease = .none
-        world.endedTerms.insert(fence)
-        // The view is of before the release: what it says of the leader must not be believed again.
-        world.view?.leader = nil
+        noteEnded(fence)
+        world.viewsCountFrom = world.now
         world.readWanted = true
+        world.handover = nil
         switch outcome {
         case .committed, .refused:
+            // The view is of before the release: what it says of the leader must not be believed again.
+            world.view?.leader = nil
             record("lease.released", .action, "the leader entry is released", [Fact("fence", fence)])
-        case .notSent(let why), .unknown(let why):
+        case .notSent(let why):
+            world.nextLeaseTryAt = world.now + .milliseconds(500)
+            trouble(why)
+        case .unknown(let why):
+            world.needsResolving = true
+            world.nextLeaseTryAt = world.now + .milliseconds(100)
             record("lease.releaseUnknown", .warning, "whether the leader entry was released is not known: \(why)")
         }
-        if let handover = world.handover { world.handover = handover.isLeaving ? handover : nil }
-        if world.handover?.isLeaving == true { world.handover = nil }
     }
 
     /// The holder may be gone: prove our session and learn the others' positions before its entry vanishes.
     mutating func suspect(_ cause: String) {
-        guard world.view?.leader?.name != world.me else { return }
+        guard let leader = world.view?.leader, leader.name != world.me else { return }
         world.race = Race(since: world.now, freeSince: nil, askedAt: world.now, cause: cause)
         world.nextRenewAt = world.now
         world.nextSampleAt = world.now
@@ -302,18 +378,21 @@ extension HAMachine {
                 // Committed: the entry's number is read with the entry. Unknown: the same read tells whose it is.
                 world.lease = .unresolved
                 world.readWanted = true
+                world.viewsCountFrom = world.now
                 world.nextReadAt = world.now
                 world.nextRenewAt = world.now
                 if case .unknown(let why) = outcome {
+                    world.needsResolving = true
                     record("lease.unknown", .warning, "whether the leader entry became ours is not known: \(why)")
-                    emitResolvingRead()
                 }
             case .refused(let why):
                 world.lease = .none
                 world.readWanted = true
+                world.viewsCountFrom = world.now
                 record("lease.refused", .action, "another member was first: \(why)")
             case .notSent(let why):
                 world.lease = .none
+                world.nextLeaseTryAt = world.now + .milliseconds(200)
                 trouble(why)
             }
             return
@@ -331,10 +410,10 @@ extension HAMachine {
         }
         if case .preparing(let fence, let timeline, let marker, intent: id) = world.promotion {
             if isCommitted {
-                world.promotion = .preparing(fence, timeline, marker: marker, intent: nil)
+                setPromotion(.preparing(fence, timeline, marker: marker, intent: nil))
             } else {
                 record("promote.noIntent", .warning, "the promotion could not be recorded in the store: \(outcome)")
-                world.promotion = .none
+                setPromotion(.none)
                 world.readWanted = true
                 world.nextJobAt = world.now + .milliseconds(100)
             }
@@ -342,24 +421,37 @@ extension HAMachine {
         }
         if label == "initialize" {
             world.readWanted = true
-            if isCommitted { world.bootstrapVersion = nil }
-            if case .committed(let revision) = outcome {
-                world.bootstrapVersion = EntryVersion(created: revision.number, number: revision.number)
+            world.viewsCountFrom = world.now
+            world.bootstrapVersion = nil
+            switch outcome {
+            case .committed:
                 world.isAwaitingBootstrapVersion = true
+            case .unknown:
+                // An entry found there is taken for ours; should it be another's, the commit that ends the bootstrap
+                // lets only the first of two through.
+                world.isAwaitingBootstrapVersion = true
+                world.needsResolving = true
+            case .notSent(let why):
+                world.nextJobAt = world.now + .milliseconds(500)
+                trouble(why)
+            case .refused: break
             }
             return
         }
-        if label == "status" { world.statusInFlight = nil }
+        if label == "abandon bootstrap", let why = world.exitAfterAbandon {
+            world.exitAfterAbandon = nil
+            emit(.exit(1, why))
+            return
+        }
         settleRequests(commit: id, outcome)
         if !isCommitted { world.nextUpkeepAt = world.now + .milliseconds(500) }
+        if label == "status" {
+            // Known without looking; what we wrote is in the view already.
+            world.statusInFlight = nil
+            if isCommitted { return }
+        }
+        if label == "failover" || label == "final status" || label == "request" { world.viewsCountFrom = world.now }
+        world.upkeepFrom = world.now
         world.readWanted = true
-    }
-
-    private mutating func emitResolvingRead() {
-        guard world.readInFlight == nil else { return }
-        let id = newID()
-        world.readInFlight = id
-        world.readWanted = false
-        emit(.read(id, resolving: true))
     }
 }

@@ -40,6 +40,7 @@ extension HAMachine {
             return false
         case .stopServer(let mode):
             // Asked once; the server's end is the answer. The guard escalates at its deadline.
+            world.isStopAsked = true
             if world.lastStopMode != mode || world.now - world.lastStopAt > .seconds(2) {
                 world.lastStopMode = mode
                 world.lastStopAt = world.now
@@ -73,7 +74,7 @@ extension HAMachine {
             world.race?.yieldingSince = world.now
             return false
         case .runPrePromote(let fence):
-            world.promotion = .hook(fence)
+            setPromotion(.hook(fence))
             start(.prePromote)
             return false
         case .beginPromotion(let fence, let timeline):
@@ -81,8 +82,10 @@ extension HAMachine {
             return false
         case .promote(let fence):
             if case .preparing(_, let timeline, _, _) = world.promotion {
-                world.promotion = .promoting(fence, timeline)
+                setPromotion(.promoting(fence, timeline))
             }
+            world.isPromoteSignalled = true
+            world.isMarkerUsed = true
             world.publishedRole = .promoted
             start(.promote(fence))
             return false
@@ -113,16 +116,19 @@ extension HAMachine {
         case .stopForHandover:
             stopForHandover()
             return false
+        case .failPromotion(let why):
+            failPromotion(why)
+            return true
         case .confirmHandover(let final):
             world.handover?.phase = .confirming(final: final, since: world.now, askedAt: world.now)
             writeFinalStatus(final)
-            askPeers()
+            askPeers(world.handover?.candidates)
             return true
         case .askCandidate:
             if case .confirming(let final, let since, _)? = world.handover?.phase {
                 world.handover?.phase = .confirming(final: final, since: since, askedAt: world.now)
             }
-            askPeers()
+            askPeers(world.handover?.candidates)
             return false
         case .releaseToCandidate(let final):
             writeFinalStatus(final)
@@ -134,8 +140,8 @@ extension HAMachine {
 
     // MARK: - Parts
 
-    mutating func askPeers() {
-        let peers = world.peerAddresses
+    mutating func askPeers(_ names: [String]? = nil) {
+        let peers = world.peerAddresses.filter { names?.contains($0.name) ?? true }
         if !peers.isEmpty { emit(.queryPeers(peers, within: .seconds(2))) }
     }
 
@@ -162,10 +168,10 @@ extension HAMachine {
         if view.syncVersion != nil { conditions.append(.syncVersion(view.syncVersion)) }
         if let request, view.failover == request {
             conditions.append(.failoverVersion(view.failoverVersion))
-            if world.isPaused, request.leader != nil, let candidate = request.candidate {
-                // In pause the others still have to know who is being promoted.
-                writes.append(.putFailover(FailoverRequest(candidate: candidate)))
-            } else if !world.isPaused || request.candidate == world.me {
+            if world.isPaused {
+                // In pause it is the reason why this member is promoted at all: cleared once it is.
+                writes.append(.putFailover(FailoverRequest(candidate: request.candidate)))
+            } else {
                 writes.append(.putFailover(nil))
             }
         }
@@ -202,6 +208,9 @@ extension HAMachine {
     }
 
     mutating func release() {
+        // Never before it is silent, whoever asks.
+        guard !world.mayAcknowledge else { return }
+        setPromotion(.none)
         let fence: Fence
         switch world.lease {
         case .held(let term), .ending(let term, _): fence = term.fence
@@ -211,7 +220,9 @@ extension HAMachine {
         case .proving(let held, _): fence = held
         case .acquiring, .unresolved, .releasing: return
         }
-        world.endedTerms.insert(fence)
+        noteEnded(fence)
+        dropUnusedMarker(fence)
+        world.armedTerm = nil
         emit(.endTerm)
         guard world.sessionFacts != nil, world.isLeaderEntryOurs else {
             world.lease = .none
@@ -229,7 +240,7 @@ extension HAMachine {
         records.records[timeline] = PromotionRecords.Record(leader: world.me, fence: fence)
         emit(.persistMarker(marker, PromotionMarker(timeline: timeline, fence: fence)))
         let intent = commit(ClusterChange(if: [.leaderIsOurs], [.putPromotions(records)]), "intent")
-        world.promotion = .preparing(fence, timeline, marker: marker, intent: intent)
+        setPromotion(.preparing(fence, timeline, marker: marker, intent: intent))
         if world.armedTerm != fence, case .held(let term) = world.lease { emit(.arm(fence, term.deadlines)) }
     }
 
@@ -243,6 +254,8 @@ extension HAMachine {
         world.lease = .held(term)
         world.handover?.phase = .stopping(since: world.now)
         world.posture = .stopping
+        world.isStopAsked = true
+        world.isStoppedForHandover = true
         emit(.posture(.stopping))
         start(.stop(.fast))
     }

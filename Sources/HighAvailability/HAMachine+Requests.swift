@@ -185,9 +185,8 @@ extension HAMachine {
             emit(.cancelJob(job.id))
         }
         world.needsClone = "an operator asked for it"
-        if world.isServerUp {
-            world.stopForClone = true
-        }
+        world.stopForClone = true
+        world.nextJobAt = .distantPast
         emit(.answer(id, OperatorAnswer(.done, "reinitialize started")))
     }
 
@@ -219,7 +218,9 @@ extension HAMachine {
         case .notSent(let why), .unknown(let why):
             let code: OperatorAnswer.Code =
                 if case .replaceConfiguration = pending.request { .storeFailed } else { .unavailable }
-            answer(pending.id, OperatorAnswer(code, "the store did not take it: \(why)"))
+            var text = "the store did not take it: \(why)"
+            if case .unknown = outcome { text = "whether the store took it is not known: \(why)" }
+            answer(pending.id, OperatorAnswer(code, text))
         }
     }
 
@@ -265,6 +266,17 @@ extension HAMachine {
             }
         }
         attachRestart()
+        if let scheduled = world.scheduledRestart, let at = scheduled.scheduledAt,
+            RestartRules.isStale(scheduled, world)
+        {
+            record(
+                "restart.dropped", .warning,
+                "dropping a scheduled restart: its time has passed, or the server restarted",
+                [Fact("scheduled_at", at.iso8601()), Fact("conditions", RestartRules.conditions(scheduled, world))])
+            world.scheduledRestart = nil
+            world.scheduledRestartStart = nil
+            world.publishedMember = nil
+        }
     }
 
     /// A restart that a rule began answers the request that asked for it.

@@ -37,6 +37,8 @@ public struct HAMachine: Sendable {
         LeaseRules.writableWithoutLease,
         JobRules.running,
         StoreRules.noView,
+        StoreRules.readOnly,
+        IdentityRules.checkingName,
         HandoverRules.steps,
         LeaseRules.settling,
         RestartRules.restart,
@@ -65,6 +67,7 @@ public struct HAMachine: Sendable {
         }
         keepReading()
         keepSampling()
+        keepRace()
         keepPeers()
         keepPublished()
         keepRecords()
@@ -104,7 +107,8 @@ public struct HAMachine: Sendable {
         guard !world.isLeaving else { return false }
         for rule in Self.rules {
             guard let verdict = rule(world) else { continue }
-            // The same answer again is no new decision; its facts may move (a position, a wait) without being news.
+            // The same answer again is no new decision: its facts may move (a position, a wait) without being news, and
+            // what it wants is under way. Whatever is really begun again has another answer between.
             let isNews = lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
             if isNews { record(verdict.rule, verdict.weight, verdict.text, verdict.facts) }
             lastVerdict = verdict
@@ -149,5 +153,21 @@ enum StoreRules {
         if world.view != nil { return nil }
         if world.term != nil { return nil }
         return .wait("store.waiting", "waiting for the store", [Fact("trouble", world.storeTrouble)])
+    }
+
+    /// Cut off from the store, with PostgreSQL down after our lead or with nobody leading: it can serve reads meanwhile.
+    static func readOnly(_ world: World) -> Verdict? {
+        guard let view = world.view, world.sessionFacts == nil || world.storeTrouble != nil, case .none = world.lease,
+            !world.isPaused, !world.mayAcknowledge, let control = world.control, world.isGuardReady,
+            world.handover == nil, world.needsClone == nil, view.leader == nil || view.leader?.name == world.me,
+            world.now >= world.nextJobAt, world.now - world.storeLastSeenAt > .seconds(1)
+        else { return nil }
+        switch view.initialize {
+        case .identifier: break
+        case .absent, .inProgress, .invalid: return nil
+        }
+        return Verdict(
+            "store.readOnly", .action, "the store does not answer: starting as a standby, to serve reads",
+            [Fact("timeline", control.timeline), Fact("trouble", world.storeTrouble)], .startJob(.start(.standby(nil))))
     }
 }

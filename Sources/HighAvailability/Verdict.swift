@@ -26,6 +26,7 @@ public enum Intention: Hashable, Sendable {
     case beginPromotion(Fence, Timeline)
     case runPrePromote(Fence)
     case promote(Fence)
+    case failPromotion(String)
     case beginHandover(candidate: String?, isLeaving: Bool, request: FailoverRequest?)
     case handOver([String])
     case cancelHandover(String)

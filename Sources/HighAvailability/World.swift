@@ -146,10 +146,27 @@ public struct World: Sendable {
     public var readWanted = true
     public var nextReadAt: Instant = .distantPast
     public var cachedConfiguration: JSONObject?
+    /// Views asked for before this are not believed: something of ours about the lease was settled since.
+    public var viewsCountFrom: Instant = .distantPast
+    /// The outcome of something of ours is unknown: the next read goes through the session, and until it has answered
+    /// nothing about the lease is begun.
+    public var needsResolving = false
+    /// That read, while it runs.
+    public var resolvingRead: EffectID?
+    /// Whether this instance has seen a leader or a registered cluster.
+    public var hasSeenCluster = false
+    /// The lifetime that the session was opened with.
+    public var sessionLifetime: Duration?
 
     // The lease.
     public var lease: LeasePhase = .none
     public var renewInFlight: EffectID?
+    /// The holding that the renewal in flight is for; nil: the session alone, or an entry whose number is not known yet.
+    public var renewalFence: Fence?
+    /// No acquire and no release before this: the last one was not even sent.
+    public var nextLeaseTryAt: Instant = .distantPast
+    /// How PostgreSQL is stopped at the end of the term.
+    public var endingMode: StopMode = .immediate
     public var nextRenewAt: Instant = .distantPast
     /// The newest proof while the term has not begun.
     public var earlyProof: LeaseDeadlines?
@@ -173,6 +190,14 @@ public struct World: Sendable {
     public var samplesCountFrom: Instant = .distantPast
     public var nextSampleAt: Instant = .distantPast
     public var failedSamples = 0
+    /// The running server may have been told to promote: that it is still in recovery says nothing about the next moment.
+    public var isPromoteSignalled = false
+    /// The marker's promotion may have been signalled, by us or by an earlier instance.
+    public var isMarkerUsed = true
+    /// The running server was told to stop: that it is down is no crash.
+    public var isStopAsked = false
+    /// When this server crashed as a primary, of late.
+    public var crashes: [Instant] = []
     public var lastExit: String?
     public var lastStopMode: StopMode?
     public var lastStopAt: Instant = .distantPast
@@ -193,6 +218,7 @@ public struct World: Sendable {
     public var checkpointPending = false
     public var checkpointInFlight: EffectID?
     public var historyInFlight: EffectID?
+    public var nextHistoryAt: Instant = .distantPast
     public var localHistory: TimelineHistory?
     /// The data has to be copied anew, and why.
     public var needsClone: String?
@@ -201,11 +227,17 @@ public struct World: Sendable {
     public var bootstrapVersion: EntryVersion?
     /// We created `initialize`; its version is taken from the next view.
     public var isAwaitingBootstrapVersion = false
+    /// The agent ends with this once the failed bootstrap is taken back in the store.
+    public var exitAfterAbandon: String?
     public var bootstrapped: ControlData?
     public var callbackRole: MemberRole?
 
     // Moves.
     public var promotion: PromotionPhase = .none
+    /// Since when the promotion has been in its phase.
+    public var promotionSince: Instant = .distantPast
+    /// PostgreSQL was stopped to hand over: it is started again even in pause.
+    public var isStoppedForHandover = false
     public var race: Race?
     public var handover: Handover?
     public var pending: [PendingRequest] = []
@@ -223,6 +255,8 @@ public struct World: Sendable {
     // Peers.
     public var peers: [String: PeerStatus] = [:]
     public var silentPeers: [String: String] = [:]
+    /// When the silent were last found silent.
+    public var silentSince: [String: Instant] = [:]
     public var watched: [PeerAddress] = []
 
     // Publication.
@@ -236,6 +270,8 @@ public struct World: Sendable {
     public var nextStatusAt: Instant = .distantPast
     public var commits: [EffectID: String] = [:]
     public var nextUpkeepAt: Instant = .distantPast
+    /// Upkeep needs a view asked for since then: our last change of the records is not in an older one.
+    public var upkeepFrom: Instant = .distantPast
 
     public init(identity: MemberIdentity, settings: MachineSettings, at moment: Moment) {
         self.identity = identity
@@ -333,7 +369,11 @@ extension World {
     /// The leader's timeline as it says itself, from its peer connection or its member entry.
     public var leaderTimeline: Timeline? {
         guard let leader = view?.leader else { return nil }
-        if let peer = peers[leader.name], peer.role == .primary, let timeline = peer.timeline { return timeline }
+        if let peer = peers[leader.name], peer.role == .primary, peer.askedAt >= leaderSince,
+            let timeline = peer.timeline
+        {
+            return timeline
+        }
         if let member = view?.member(leader.name), member.role == .primary { return member.timeline }
         return nil
     }
@@ -347,6 +387,21 @@ extension World {
     /// Where a timeline ended according to the cluster's history.
     public func end(of timeline: Timeline) -> LSN? {
         view?.history?.rows.last { $0.timeline == timeline }?.switchLSN
+    }
+
+    /// The timeline that the data is on. Until its first checkpoint after a promotion `pg_control` names the one before.
+    public func timeline(of control: ControlData) -> Timeline {
+        guard let marker, marker.timeline == control.timeline.next else { return control.timeline }
+        switch control.state {
+        case .inProduction, .shuttingDown, .inCrashRecovery: return marker.timeline
+        case .startingUp, .shutDown, .shutDownInRecovery, .inArchiveRecovery, .unrecognized: return control.timeline
+        }
+    }
+
+    /// Whether the view is newer than what we settled about the lease.
+    public var isViewFresh: Bool {
+        guard let view else { return false }
+        return view.requestedAt >= viewsCountFrom && !needsResolving
     }
 
     /// Whether our marker names a timeline that another term made too: data that looks right and is not.

@@ -60,6 +60,9 @@ enum BootstrapRules {
                 [Fact("system_identifier", made.systemIdentifier)], .finishBootstrap(made))
         case .identifier(let identifier, _) where identifier == made.systemIdentifier:
             return nil
+        case .absent where view.leader == nil:
+            // Whoever was first gave up: our data can be registered as any other primary's.
+            return nil
         default:
             guard let target = cloneSource(world) else {
                 return .wait("bootstrap.lost", "another member made the cluster: waiting to copy from its leader")

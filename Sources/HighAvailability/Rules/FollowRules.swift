@@ -10,21 +10,24 @@ enum FollowRules {
         else {
             return nil
         }
-        if world.isPaused { return .wait("pause.down", "PostgreSQL is down and nothing is started in pause") }
+        if world.isPaused, !world.isStoppedForHandover, !world.stopForClone {
+            return .wait("pause.down", "PostgreSQL is down and nothing is started in pause")
+        }
         if world.now < world.nextJobAt {
             return .wait("job.backoff", "waiting before the next try", [Fact("failure", world.lastJobFailure)])
         }
         guard world.isGuardReady else { return .wait("guard.waiting", "waiting for the guard") }
+        let timeline = world.timeline(of: control)
         let facts = [
             Fact("leader", leader.name), Fact("leader_timeline", world.leaderTimeline),
-            Fact("timeline", control.timeline), Fact("state", control.state.rawValue),
-            Fact("checkpoint", control.checkpoint), Fact("timeline_end", world.end(of: control.timeline)),
+            Fact("timeline", timeline), Fact("state", control.state.rawValue),
+            Fact("checkpoint", control.checkpoint), Fact("timeline_end", world.end(of: timeline)),
         ]
         if let why = world.needsClone {
             return clone(world, why, facts)
         }
-        if world.isTwin(on: control.timeline) {
-            return clone(world, "our timeline \(control.timeline) was made again in another term", facts)
+        if world.isTwin(on: timeline) {
+            return clone(world, "our timeline \(timeline) was made again in another term", facts)
         }
         let wasPrimary: Bool
         switch control.state {
@@ -35,12 +38,12 @@ enum FollowRules {
             if !wasPrimary { return start(world, "rejoin.start", facts) }
             return .wait("rejoin.wait", "waiting until \(leader.name) shows its timeline before rejoining", facts)
         }
-        if control.timeline > theirs {
-            return diverged(world, "our timeline \(control.timeline) is not the leader's past", facts)
+        if timeline > theirs {
+            return diverged(world, "our timeline \(timeline) is not the leader's past", facts)
         }
-        if control.timeline == theirs { return start(world, "rejoin.start", facts) }
+        if timeline == theirs { return start(world, "rejoin.start", facts) }
         let isRewound = world.rewoundTo == leader.fence
-        guard let end = world.end(of: control.timeline) else {
+        guard let end = world.end(of: timeline) else {
             if !wasPrimary || isRewound { return start(world, "rejoin.start", facts) }
             // The leader writes the history right after its promotion; without it only pg_rewind can tell.
             if world.now - world.leaderSince < historyPatience {
@@ -57,11 +60,11 @@ enum FollowRules {
                 world,
                 control.state == .shutDown
                     ? "our last record is not the leader's past"
-                    : "we crashed as a primary of timeline \(control.timeline)",
+                    : "we crashed as a primary of timeline \(timeline)",
                 facts)
         }
         if control.minimumRecoveryEnd > end {
-            return diverged(world, "we replayed beyond the end of timeline \(control.timeline)", facts)
+            return diverged(world, "we replayed beyond the end of timeline \(timeline)", facts)
         }
         return start(world, "rejoin.start", facts)
     }
@@ -70,13 +73,13 @@ enum FollowRules {
         guard let view = world.view, let leader = view.leader, leader.name != world.me, world.isServerUp else {
             return nil
         }
-        guard let sample = world.sample else {
-            return .wait("postgres.noAnswer", "PostgreSQL runs and does not answer yet")
-        }
         if world.stopForClone, world.needsClone != nil {
             return Verdict(
                 "reinitialize.stop", .action, "stopping PostgreSQL to copy its data anew",
                 [Fact("why", world.needsClone)], .startJob(.stop(.fast)))
+        }
+        guard let sample = world.sample else {
+            return .wait("postgres.noAnswer", "PostgreSQL runs and does not answer yet")
         }
         let prefix = world.isPaused ? "PAUSE: " : ""
         if !sample.isInRecovery {
@@ -99,7 +102,10 @@ enum FollowRules {
                     "follow.diverged", .warning, "our timeline is not the leader's past: stopping to rejoin", facts,
                     .startJob(.stop(.fast)))
             }
-            if sample.timeline < theirs, let end = world.end(of: sample.timeline), sample.position > end {
+            // Received is not replayed: what was not, is left behind at the switch of the timeline.
+            if sample.timeline < theirs, let end = world.end(of: sample.timeline),
+                (sample.replayLSN ?? sample.position) > end
+            {
                 return Verdict(
                     "follow.diverged", .warning, "our WAL goes beyond the end of our timeline: stopping to rejoin",
                     facts + [Fact("timeline_end", end)], .startJob(.stop(.fast)))

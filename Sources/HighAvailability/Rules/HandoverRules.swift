@@ -9,6 +9,8 @@ enum HandoverRules {
     /// How long a candidate is waited for once PostgreSQL is silent.
     static let confirmingLimit: Duration = .seconds(3)
     static let askInterval: Duration = .milliseconds(20)
+    /// The same after the first moments: a candidate that does not answer is not flooded.
+    static let laterAskInterval: Duration = .milliseconds(200)
 
     /// A request in the store that concerns us as the leader.
     static func request(_ world: World, _ request: FailoverRequest) -> Verdict? {
@@ -52,7 +54,7 @@ enum HandoverRules {
             let wanted = world.otherMembers.filter { handover.candidate == nil || $0.name == handover.candidate }
             let unheard = wanted.filter { member in
                 member.apiURL != nil && (world.peers[member.name]?.askedAt ?? .distantPast) < since
-                    && world.silentPeers[member.name] == nil
+                    && (world.silentSince[member.name] ?? .distantPast) < since
             }
             if !unheard.isEmpty, world.now - since < choosingLimit {
                 return .wait("switchover.asking", "waiting for the candidates' answers", facts)
@@ -95,6 +97,17 @@ enum HandoverRules {
                     "switchover.confirm", .action, "silent: waiting until the candidate has the last position", facts,
                     .confirmHandover(control.checkpoint))
             }
+            if world.job == nil, world.isServerUp {
+                // The stop failed; the guard's deadline stands, and until then it is asked again.
+                return Verdict(
+                    "switchover.stopHarder", .warning, "PostgreSQL did not stop: stopping it at once", facts,
+                    .stopServer(.immediate))
+            }
+            if world.job == nil, world.dataDirectory != nil, !world.mayAcknowledge {
+                return Verdict(
+                    "switchover.noData", .warning, "PostgreSQL is down and its data unreadable: releasing", facts,
+                    .release)
+            }
             return .wait("switchover.stopping", "waiting until PostgreSQL is silent", facts)
         case .confirming(let final, let since, let askedAt):
             facts.append(Fact("final", final))
@@ -115,7 +128,7 @@ enum HandoverRules {
                     "no candidate confirmed the last position: whoever has it may take the lead", facts,
                     .releaseToCandidate(final))
             }
-            if world.now - askedAt >= askInterval {
+            if world.now - askedAt >= (world.now - since < .milliseconds(300) ? askInterval : laterAskInterval) {
                 return Verdict(
                     "switchover.confirming", .routine, "waiting until the candidate has the last position", facts,
                     .askCandidate)

@@ -33,10 +33,19 @@ enum IdentityRules {
         return Verdict("identity.otherCluster", .warning, text, facts, .exit(1, text))
     }
 
+    /// Our name is in the store under another session and another address: nothing is begun before that address was asked.
+    static func checkingName(_ world: World) -> Verdict? {
+        guard !world.hasProbedDuplicate, let entry = world.view?.member(world.me), let url = entry.apiURL,
+            entry.session != world.sessionFacts?.id, url != world.identity.apiURL
+        else { return nil }
+        return .wait(
+            "identity.checking", "finding out whether another member runs under our name", [Fact("api_url", url)])
+    }
+
     /// A running standby whose cluster nobody has registered: begin with the primary.
     static func standbyBeforePrimary(_ world: World) -> Verdict? {
         guard let view = world.view, view.initialize == .absent, view.leader == nil, !world.isPaused,
-            world.isRunningStandby, case .none = world.lease
+            world.isRunningStandby, case .none = world.lease, !world.hasSeenCluster, world.bootstrapped == nil
         else { return nil }
         let text =
             "this server is a standby and the cluster is not registered in the store yet: start the agent of the primary first"

@@ -14,6 +14,7 @@ enum LeaderRules {
         case .up: break
         }
         guard let sample = world.sample else {
+            if case .promoting = world.promotion { return promoting(world, term) }
             return .wait("postgres.noAnswer", "PostgreSQL runs and does not answer", [Fact("fence", term.fence)])
         }
         if !sample.isInRecovery { return primary(world, term, sample) }
@@ -21,11 +22,17 @@ enum LeaderRules {
     }
 
     private static func inPause(_ world: World, _ term: Term) -> Verdict? {
+        if case .promoting = world.promotion { return promoting(world, term) }
+        if world.isRunningPrimary, let request = world.view?.failover, request.candidate != nil,
+            request.scheduledAt == nil, let verdict = HandoverRules.request(world, request)
+        {
+            // Asked for by name: done in pause as well.
+            return verdict
+        }
         if world.isRunningPrimary || (world.isServerUp && world.sample == nil) {
             return .wait("pause.leading", "PAUSE: no action. I am (\(world.me)), the leader with the lock")
         }
-        if case .none = world.promotion {
-        } else {
+        if world.promotion != .none, world.isServerUp {
             return promotionSteps(world, term, world.sample?.timeline ?? Timeline(0))
         }
         if world.isRunningStandby, let request = world.view?.failover, request.candidate == world.me {
@@ -59,6 +66,13 @@ enum LeaderRules {
                     facts + [Fact("since_ms", milliseconds: spent), Fact("successor", successor)], .release)
             }
             // A crash that a restart does not cure is no reason to wait for the timeout while others could go on.
+            if world.crashes.count >= 4 {
+                return Verdict(
+                    "primary.crashLoop", .warning,
+                    "PostgreSQL crashed \(world.crashes.count) times within a minute: giving way to \(successor)",
+                    facts + [Fact("crashes", .integer(Int64(world.crashes.count))), Fact("successor", successor)],
+                    .release)
+            }
             if world.jobFailures >= 3 {
                 return Verdict(
                     "primary.crashLoop", .warning,
@@ -69,13 +83,14 @@ enum LeaderRules {
         if world.now < world.nextJobAt {
             return .wait("job.backoff", "waiting before the next try", facts + [Fact("failure", world.lastJobFailure)])
         }
-        let current = world.view?.history?.currentTimeline ?? control.timeline
+        let timeline = world.timeline(of: control)
+        let current = world.view?.history?.currentTimeline ?? timeline
         let wasPrimary: Bool
         switch control.state {
         case .shutDown, .shuttingDown, .inCrashRecovery, .inProduction, .startingUp: wasPrimary = true
         case .shutDownInRecovery, .inArchiveRecovery, .unrecognized: wasPrimary = false
         }
-        if wasPrimary, control.timeline >= current, !world.isTwin(on: control.timeline) {
+        if wasPrimary, timeline >= current, !world.isTwin(on: timeline) {
             if term.deadlines.finish <= world.now {
                 return .wait("lease.tooShort", "waiting for a renewal before PostgreSQL is started", facts)
             }
@@ -102,10 +117,18 @@ enum LeaderRules {
     }
 
     private static func promotion(_ world: World, _ term: Term, _ sample: PostgresSample) -> Verdict? {
-        if case .promoting = world.promotion {
-            return .wait("promote.waiting", "waiting until the promotion shows", [Fact("fence", term.fence)])
-        }
+        if case .promoting = world.promotion { return promoting(world, term) }
         return promotionSteps(world, term, sample.timeline)
+    }
+
+    /// The job says that writes are possible; the next look at PostgreSQL shows it.
+    private static func promoting(_ world: World, _ term: Term) -> Verdict {
+        if world.now - world.promotionSince > max(world.settings.primaryStartTimeout, .seconds(60)) {
+            return Verdict(
+                "promote.stuck", .warning, "PostgreSQL was promoted and does not show it", [Fact("fence", term.fence)],
+                .failPromotion("it does not show"))
+        }
+        return .wait("promote.waiting", "waiting until the promotion shows", [Fact("fence", term.fence)])
     }
 
     /// Hook, then marker, intent and armed guard together, then the signal.
@@ -131,6 +154,11 @@ enum LeaderRules {
             return .wait("promote.hook", "running pre_promote", facts)
         case .preparing(let fence, _, nil, nil) where fence == term.fence:
             guard world.armedTerm == fence else {
+                if world.now - world.promotionSince > max(term.deadlines.granted, .seconds(5)) {
+                    return Verdict(
+                        "promote.notArmed", .warning, "the guard does not take the deadline of this term", facts,
+                        .failPromotion("the guard was not armed"))
+                }
                 return .wait("promote.arming", "waiting until the guard is armed for this term", facts)
             }
             if left <= needed { return .wait("promote.leaseTooShort", "waiting for a renewal before promoting", facts) }

@@ -7,7 +7,9 @@ enum LeaseRules {
         guard case .ending(let term, let reason) = world.lease else { return nil }
         let facts = [Fact("fence", term.fence), Fact("reason", reason)]
         if world.mayAcknowledge {
-            return .wait("lease.silencing", "waiting until PostgreSQL is silent", facts)
+            let mode: StopMode = world.now >= term.deadlines.quit ? .immediate : world.endingMode
+            return Verdict(
+                "lease.silencing", .routine, "waiting until PostgreSQL is silent", facts, .stopServer(mode))
         }
         return Verdict("lease.over", .action, "the lease is over and PostgreSQL is silent", facts, .release)
     }
@@ -17,8 +19,14 @@ enum LeaseRules {
         guard case .none = world.lease, world.isLeaderEntryOurs, let leader = world.view?.leader else { return nil }
         guard world.endedTerms.contains(leader.fence) else { return nil }
         if world.mayAcknowledge {
-            return .wait("lease.silencing", "waiting until PostgreSQL is silent", [Fact("fence", leader.fence)])
+            if world.isPaused { return nil }
+            return Verdict(
+                "lease.silencing", .warning, "the lease is over: stopping PostgreSQL", [Fact("fence", leader.fence)],
+                .stopServer(.immediate))
         }
+        // Leaving closes the session, and the entry goes with it.
+        if world.isStopping { return nil }
+        guard world.isViewFresh, world.now >= world.nextLeaseTryAt else { return nil }
         return Verdict(
             "lease.release", .action, "releasing a leader entry whose term has ended", [Fact("fence", leader.fence)],
             .release)
@@ -50,6 +58,11 @@ enum LeaseRules {
         }
         if let leader = view.leader {
             if leader.name == world.me {
+                if world.isLeaderEntryOurs {
+                    return .wait(
+                        "lease.resuming", "taking up the lease of the earlier session again",
+                        [Fact("fence", leader.fence)])
+                }
                 return Verdict(
                     "fence.foreignSession", .warning,
                     "stopping the primary: the leader entry with our name belongs to a session that we cannot renew",

@@ -16,6 +16,10 @@ enum RaceRules {
     static func race(_ world: World) -> Verdict? {
         guard let view = world.view, view.leader == nil, case .none = world.lease else { return nil }
         guard world.sessionFacts != nil else { return .wait("store.noSession", "waiting for a session with the store") }
+        guard world.isViewFresh else { return .wait("store.stale", "waiting for a fresh view of the store") }
+        guard world.now >= world.nextLeaseTryAt else {
+            return .wait("lease.backoff", "waiting before the store is asked for the lead again")
+        }
         if world.isPaused { return inPause(world, view) }
         if let verdict = unregistered(world, view) { return verdict }
         guard let race = world.race, let free = race.freeSince else {
@@ -207,11 +211,13 @@ enum RaceRules {
         // Answers asked for since the holder was suspected count; a peer known to be silent is not waited for longer
         // than the holder's fence demands.
         let heard = peers.compactMap { member -> PeerStatus? in
-            guard let peer = world.peers[member.name], peer.askedAt >= race.since else { return nil }
+            guard let peer = world.peers[member.name], peer.askedAt >= race.since,
+                (world.silentSince[member.name] ?? .distantPast) < peer.askedAt
+            else { return nil }
             return peer
         }
         let unheard = peers.filter { member in !heard.contains { $0.name == member.name } }
-        let patience = world.wasHolderGuarded || world.lastHolder == nil ? guardedWait : unfencedWait
+        let patience = world.wasHolderGuarded ? guardedWait : unfencedWait
         let waited = world.now - race.since
         var facts = [
             Fact("position", sample.position), Fact("timeline", sample.timeline),
@@ -230,9 +236,9 @@ enum RaceRules {
             if member?.tags.isNoFailover == true || peer.watchdogFailed { continue }
             // A guarded holder is silent before its lease can pass; what it said just before may be overtaken.
             if peer.fenceState == .guarded, world.now - free > .seconds(1) { continue }
-            return .wait(
-                "race.livePrimary", "no part in the race: \(peer.name) says that it is a running primary",
-                facts + [Fact("primary", peer.name)])
+            return Verdict(
+                "race.livePrimary", .routine, "no part in the race: \(peer.name) says that it is a running primary",
+                facts + [Fact("primary", peer.name)], again(world, race))
         }
         let mine = (sample.timeline, sample.position)
         var ahead: PeerStatus?

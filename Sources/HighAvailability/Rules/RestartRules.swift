@@ -31,11 +31,19 @@ enum RestartRules {
         guard let scheduled = world.scheduledRestart, let at = scheduled.scheduledAt, at <= world.wall else {
             return nil
         }
-        guard world.scheduledRestartStart == nil || world.scheduledRestartStart == world.sample?.postmasterStartTime,
-            world.wall - at <= world.settings.loopWait * 3 / 2 + .seconds(1),
+        guard !isStale(scheduled, world),
             conditions(scheduled, world) == nil
         else { return nil }
         return scheduled
+    }
+
+    /// Whether a scheduled restart will never be: its time is over, or the server it was meant for is gone.
+    static func isStale(_ request: RestartRequest, _ world: World) -> Bool {
+        guard let at = request.scheduledAt else { return false }
+        if let start = world.scheduledRestartStart, let sample = world.sample, sample.postmasterStartTime != start {
+            return true
+        }
+        return world.wall - at > world.settings.loopWait * 3 / 2 + .seconds(1)
     }
 
     /// Why the conditions of a restart are not met; nil: they are.

@@ -17,10 +17,12 @@ enum StoppingRules {
         if world.handover != nil { return nil }
         if let job = world.job {
             if case .stop = job.job { return .wait("stop.stopping", "stopping PostgreSQL") }
-            if case .start = job.job, world.term == nil {
+            switch job.job {
+            case .start, .restart, .prePromote:
                 return job.isCancelling
                     ? .wait("stop.cancelling", "cancelling: \(job.job.name)")
                     : Verdict("stop.cancelJob", .action, "cancelling: \(job.job.name)", [], .cancelJob)
+            default: break
             }
             return .wait("stop.waitJob", "waiting for: \(job.job.name)")
         }
@@ -42,6 +44,9 @@ enum StoppingRules {
             case .releasing, .acquiring, .unresolved:
                 return .wait("stop.settle", "settling the leader entry before leaving")
             case .none, .proving, .ending:
+                if world.commits.values.contains("abandon bootstrap") {
+                    return .wait("stop.settle", "taking the bootstrap back before leaving")
+                }
                 return Verdict("stop.leave", .action, "PostgreSQL is down: leaving", [], .leave)
             }
         }
