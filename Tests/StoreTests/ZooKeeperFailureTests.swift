@@ -309,6 +309,36 @@
             await store.close()
         }
 
+        @Test func heartbeatsAloneWriteNothing() async throws {
+            let server = try await ZooKeeperServer.standalone(tick: 100, extra: ["syncLimit=1"])
+            defer { server.stop() }
+            let root = root()
+            let store = openZooKeeper([server.address], root: root) {
+                $0.tick = .milliseconds(100)
+                $0.syncLimit = 1
+            }
+            let session = try await session(store, lifetime: .seconds(2))
+            #expect(session.renewalInterval == session.granted / 10)
+            #expect(await commit(store, .create("leader", bytes("pg1"), .session(session.id))).isCommitted)
+            #expect(await commit(store, .create("members/pg1", bytes("{}"), .session(session.id))).isCommitted)
+            let before = try #require(server.zxid)
+            for _ in 0..<3 {
+                guard case .proven(let sent, let expiry) = await session.renew(holding: true, within: .seconds(5))
+                else {
+                    throw CaseFailure("not proven")
+                }
+                // Three ticks and an interval less than the lifetime.
+                #expect(expiry == sent + session.granted - .milliseconds(500))
+            }
+            #expect(server.zxid == before)
+            let hand = openZooKeeper([server.address], root: root, member: "hand")
+            #expect(await commit(hand, .delete("leader")).isCommitted)
+            #expect(await session.renew(holding: true, within: .seconds(5)).isGone)
+            #expect(await session.renew(holding: false, within: .seconds(5)).isProven)
+            await hand.close()
+            await store.close()
+        }
+
         @Test func ownWritesNeverLookLikeAStrangers() async throws {
             let server = try await SharedZooKeeper.shared.server()
             let store = openZooKeeper([server.address], root: root())

@@ -32,10 +32,11 @@
             directory = try makeTemporaryDirectory("zookeeper")
             var lines = [
                 "tickTime=\(tick)", "dataDir=\(directory)/data", "clientPort=\(peer.clientPort)",
-                "clientPortAddress=127.0.0.1", "admin.enableServer=false", "initLimit=50", "syncLimit=\(syncLimit)",
+                "clientPortAddress=127.0.0.1", "admin.enableServer=false", "initLimit=50",
                 "maxClientCnxns=0",
             ]
             lines += ensemble.map { "server.\($0.number)=127.0.0.1:\($0.quorumPort):\($0.electionPort)" }
+            if !extra.contains(where: { $0.hasPrefix("syncLimit=") }) { lines.append("syncLimit=\(syncLimit)") }
             lines += extra
             configuration = lines.joined(separator: "\n") + "\n"
             guard mkdir(directory + "/data", 0o700) == 0 else { throw CaseFailure("cannot make the data directory") }

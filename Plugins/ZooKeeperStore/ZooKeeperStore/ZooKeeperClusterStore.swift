@@ -108,13 +108,29 @@
                 store: self, connection: connection, identity: identity, granted: granted, isResumed: resume != nil)
             if resume != nil {
                 do throws(StoreError) {
-                    try await session.takeOverMemberEntry(until: deadline)
+                    try await takeOver(session, connection, until: deadline)
                 } catch {
                     await connection.close(abandon: true)
                     throw error
                 }
             }
             return session
+        }
+
+        /// Makes an older instance's proofs fail. The connection may be lost meanwhile (to that very instance, if it still
+        /// runs): each attempt reads anew before it writes.
+        private func takeOver(
+            _ session: ZooKeeperSession, _ connection: ZooKeeperConnection, until deadline: Instant
+        ) async throws(StoreError) {
+            while true {
+                do throws(StoreError) {
+                    return try await session.takeOverMemberEntry(until: deadline)
+                } catch {
+                    guard error.code == .unreachable, SystemClock.now() + .milliseconds(20) < deadline,
+                        (try? await Task.sleep(for: .milliseconds(20))) != nil
+                    else { throw error }
+                }
+            }
         }
 
         /// Puts a connection for a session in place: the one there is, if nobody has a session on it and it fits.

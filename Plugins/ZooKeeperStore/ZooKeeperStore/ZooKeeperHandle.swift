@@ -33,7 +33,8 @@
         }
     }
 
-    /// The one owner of a handle of ZooKeeper's C client, and the one place that speaks C.
+    /// The one owner of a handle of ZooKeeper's C client; with `TransactionReply` and `AccessListMemory`, which hold memory
+    /// for it, the one place that speaks C.
     ///
     /// Only the library's asynchronous calls are used: each is serialised and queued before it returns. Its callbacks
     /// come on its own thread, hand over and return. The library sends what is queued while there is no connection as
@@ -216,12 +217,14 @@
         private static func openDescriptors() -> [Int32] {
             guard let directory = opendir("/proc/self/fd") else { return [] }
             defer { closedir(directory) }
+            // Closed in a moment, and its number taken by another.
+            let own = dirfd(directory)
             var numbers: [Int32] = []
             while let entry = readdir(directory) {
                 let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
                     String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
                 }
-                if let number = Int32(name) { numbers.append(number) }
+                if let number = Int32(name), number != own { numbers.append(number) }
             }
             return numbers
         }
@@ -352,7 +355,7 @@
             data.map { Unmanaged<Reply>.fromOpaque($0).takeRetainedValue() }
         }
 
-        fileprivate static func failure(_ code: Int32) -> CallFailure {
+        static func failure(_ code: Int32) -> CallFailure {
             let code = ZooKeeperCode(code)
             return CallFailure(code, code.isAnswer ? .answered : .unknown)
         }
@@ -384,118 +387,8 @@
         let raw: OpaquePointer
     }
 
-    /// A transaction's reply, with the memory that the library writes its results to.
-    private final class TransactionReply: PendingReply<[NodeStat?]>, @unchecked Sendable {
-        let operations: UnsafeMutablePointer<zoo_op_t>
-        let results: UnsafeMutablePointer<zoo_op_result_t>
-        private let stats: UnsafeMutablePointer<Stat>
-        private let isSet: [Bool]
-        private let count: Int
-        // The library copies these while it serialises, but only the object as a whole is known to live that long.
-        private var memory: [UnsafeMutableRawPointer] = []
-        private let observe: (@Sendable (Result<[NodeStat?], CallFailure>) -> Void)?
-        /// Set before the reply is handed out.
-        var refused: CallFailure?
-
-        init(
-            _ list: [Operation], accessList: AccessListMemory,
-            observe: (@Sendable (Result<[NodeStat?], CallFailure>) -> Void)?
-        ) {
-            count = list.count
-            operations = .allocate(capacity: max(1, count))
-            results = .allocate(capacity: max(1, count))
-            stats = .allocate(capacity: max(1, count))
-            operations.initialize(repeating: zoo_op_t(), count: max(1, count))
-            results.initialize(repeating: zoo_op_result_t(), count: max(1, count))
-            stats.initialize(repeating: Stat(), count: max(1, count))
-            isSet = list.map { if case .set = $0 { true } else { false } }
-            self.observe = observe
-            super.init()
-            for (index, operation) in list.enumerated() {
-                let path = keep(Array(operation.path.utf8) + [0])
-                switch operation {
-                case .create(_, let value, let isEphemeral):
-                    zoo_create_op_init(
-                        operations + index, path, keep(value), Int32(value.count), accessList.vector,
-                        isEphemeral ? ZOO_EPHEMERAL : ZOO_PERSISTENT, nil, 0)
-                case .set(_, let value, let version):
-                    zoo_set_op_init(
-                        operations + index, path, keep(value), Int32(value.count), version, stats + index)
-                case .delete(_, let version):
-                    zoo_delete_op_init(operations + index, path, version)
-                case .check(_, let version):
-                    zoo_check_op_init(operations + index, path, version)
-                }
-            }
-        }
-
-        deinit {
-            operations.deallocate()
-            results.deallocate()
-            stats.deallocate()
-            for block in memory { block.deallocate() }
-        }
-
-        /// A copy of the bytes that lives as long as this.
-        private func keep(_ bytes: [UInt8]) -> UnsafePointer<CChar> {
-            let block = UnsafeMutableRawPointer.allocate(byteCount: max(1, bytes.count), alignment: 8)
-            bytes.withUnsafeBytes { source in
-                if let start = source.baseAddress { block.copyMemory(from: start, byteCount: source.count) }
-            }
-            memory.append(block)
-            return UnsafePointer(block.assumingMemoryBound(to: CChar.self))
-        }
-
-        func complete(_ code: Int32) {
-            let result: Result<[NodeStat?], CallFailure>
-            if code == 0 {
-                result = .success((0..<count).map { isSet[$0] ? NodeStat(stats[$0]) : nil })
-            } else {
-                var failure = ZooKeeperHandle.failure(code)
-                // The one that failed has its own code; those after it say "inconsistency", those before it nothing.
-                let culprit = (0..<count).first {
-                    results[$0].err != 0 && ZooKeeperCode(results[$0].err) != .runtimeInconsistency
-                }
-                if let culprit, failure.stage == .answered || ZooKeeperCode(code) == .runtimeInconsistency {
-                    failure = ZooKeeperHandle.failure(results[culprit].err)
-                    failure.operation = culprit
-                }
-                result = .failure(failure)
-            }
-            observe?(result)
-            finish(result)
-        }
-    }
-
-    /// The access list in the library's form.
-    private final class AccessListMemory: @unchecked Sendable {
-        // Written in init only.
-        let vector: UnsafeMutablePointer<ACL_vector>
-        private let rules: UnsafeMutablePointer<ACL>
-        private var texts: [UnsafeMutablePointer<CChar>] = []
-
-        init(_ list: [AccessRule]) {
-            rules = .allocate(capacity: max(1, list.count))
-            vector = .allocate(capacity: 1)
-            for (index, rule) in list.enumerated() {
-                let scheme = strdup(rule.scheme)
-                let identity = strdup(rule.identity)
-                texts += [scheme, identity].compactMap { $0 }
-                (rules + index).initialize(
-                    to: ACL(perms: rule.permissions.rawValue, id: Id(scheme: scheme, id: identity)))
-            }
-            vector.initialize(to: ACL_vector(count: Int32(list.count), data: rules))
-        }
-
-        deinit {
-            vector.deallocate()
-            rules.deallocate()
-            for text in texts { free(text) }
-        }
-    }
-
     extension NodeStat {
-        fileprivate init(_ stat: Stat) {
+        init(_ stat: Stat) {
             self.init(
                 created: UInt64(bitPattern: stat.czxid), modified: UInt64(bitPattern: stat.mzxid),
                 childrenModified: UInt64(bitPattern: stat.pzxid), version: stat.version, owner: stat.ephemeralOwner,
