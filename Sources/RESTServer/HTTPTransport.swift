@@ -25,7 +25,7 @@ struct HTTPTransport: Sendable {
         }
         let body = BodyReader(request.body)
         let patience = settings.bodyTimeout
-        let answer = await handler.answer(
+        var answer = await handler.answer(
             RESTRequest(
                 method: request.method.rawValue, path: parts.first.map(String.init) ?? "/",
                 query: QueryItems(parts.count > 1 ? parts[1] : ""),
@@ -37,6 +37,7 @@ struct HTTPTransport: Sendable {
                 readBody: { limit throws(BodyProblem) in
                     try await body.read(limit: limit, within: patience)
                 }))
+        if case .peerStream = answer.body, !peerStream.isAdmitted { answer = .errorPage(503, "Too many streams") }
         var fields = HTTPFields()
         fields[.date] = HTTPDate.text()
         fields[.server] = Self.serverName(settings.serverTokens)

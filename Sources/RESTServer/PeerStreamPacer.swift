@@ -16,9 +16,23 @@ struct PeerStreamPacer {
     private var lastUrgent: JSONObject?
     private var lastStatusAt = Instant.distantPast
     private var lastWordAt = Instant.distantPast
+    private var lastLookAt = Instant.distantPast
+    private var isBehind = true
+
+    /// Whether the status has to be looked at although nobody said that it changed: something is still to be sent, or
+    /// time alone may have changed it (a view of the store grows old).
+    func wantsLook(now: Instant) -> Bool { isBehind || now - lastLookAt >= Self.interval * 5 }
+
+    /// What to send now, if anything, when the status is not looked at.
+    mutating func wordWithoutLook(now: Instant) -> Word? {
+        guard now - lastWordAt >= Self.interval - .milliseconds(20) else { return nil }
+        lastWordAt = now
+        return .heartbeat
+    }
 
     /// What to send now, if anything.
     mutating func word(for document: JSONObject, now: Instant) -> Word? {
+        lastLookAt = now
         var comparable = document
         // Counts on by itself; not worth a word.
         comparable["dcs_last_seen"] = nil
@@ -29,13 +43,11 @@ struct PeerStreamPacer {
             lastUrgent = urgent
             lastStatusAt = now
             lastWordAt = now
+            isBehind = false
             return .status(document)
         }
-        if now - lastWordAt >= Self.interval - .milliseconds(20) {
-            lastWordAt = now
-            return .heartbeat
-        }
-        return nil
+        isBehind = comparable != lastSent
+        return wordWithoutLook(now: now)
     }
 
     /// What a peer's race or a follower's decision can hang on.

@@ -19,8 +19,13 @@ struct RESTChannel: ServerChildChannel {
 
     let http: HTTP1Channel
     let contexts: TLSContexts
+    let connections: Connections
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        guard let ticket = connections.admit(channel) else {
+            return channel.eventLoop.makeFailedFuture(NoRoom())
+        }
+        channel.closeFuture.whenComplete { _ in connections.remove(ticket) }
         // A client that vanished must not hold its connection, or a peer's stream, for a quarter of an hour.
         let options = channel.setOption(
             ChannelOptions.tcpOption(.init(rawValue: TCP_USER_TIMEOUT)), value: Self.unacknowledgedLimit
@@ -35,10 +40,13 @@ struct RESTChannel: ServerChildChannel {
         }.flatMapThrowing { value in
             let pipeline = channel.pipeline.syncOperations
             let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
-            try pipeline.addHandler(ConnectionCloseHandler(), position: .after(decoder))
+            try pipeline.addHandler(
+                ConnectionHandler(connections: connections, ticket: ticket), position: .after(decoder))
             return value
         }
     }
+
+    private struct NoRoom: Error {}
 
     func handle(value: Value, logger: Logger) async {
         await http.handle(value: value, logger: logger)

@@ -34,7 +34,8 @@ public final class RESTServer: Service {
     private let control: any AgentControl
     private let logger: Logger
     private let contexts = TLSContexts()
-    private let streams = OpenStreams()
+    private let streams = OpenStreams(maximum: 64)
+    private let connections = Connections(maximum: 256)
     private let onListening: @Sendable (Int) -> Void
 
     /// - Parameter onListening: is told the port each time the server begins to listen.
@@ -134,7 +135,7 @@ public final class RESTServer: Service {
         let (ends, end) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listened = Mutex(false)
         let server = Server(
-            childChannelSetup: RESTChannel(http: http, contexts: contexts),
+            childChannelSetup: RESTChannel(http: http, contexts: contexts, connections: connections),
             configuration: ServerConfiguration(
                 address: .hostname(host, port: settings.listenPort), backlog: settings.backlog),
             onServerRunning: { [logger, onListening] channel in

@@ -110,6 +110,52 @@ import Testing
         }
     }
 
+    @Test func whoeverSaysNothingMakesRoom() async throws {
+        try await withServer(agent) {
+            $0.idleTimeout = .seconds(60)
+        } body: { port, _ in
+            let connections = 300
+            var idle: [RawClient] = []
+            for _ in 0..<connections { idle.append(try await RawClient.connected(to: port)) }
+            let answer = try await exchange(port, "GET /primary HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            #expect(answer.hasPrefix("HTTP/1.1 200 "))
+            // The first to come was the first to go, without a word.
+            #expect(await idle[0].readToEnd() == "")
+        }
+    }
+
+    @Test func garbageHurtsNobody() async throws {
+        var random = Seeded(state: 7)
+        let requests = [
+            "GET /patroni HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "POST /switchover HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\nConnection: close\r\n\r\n{\"leader\":\"pg1\"}",
+            "PATCH /config HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\n{}x\r\n0\r\n\r\n",
+        ]
+        let broken = (0..<60).map { index in
+            var bytes = Array(requests[index % requests.count].utf8)
+            for _ in 0..<Int.random(in: 1...8, using: &random) {
+                let at = Int.random(in: 0..<bytes.count, using: &random)
+                switch Int.random(in: 0..<3, using: &random) {
+                case 0: bytes[at] = UInt8.random(in: 0...127, using: &random)
+                case 1: bytes.remove(at: at)
+                default: bytes.insert(contentsOf: Array("\r\n: ".utf8), at: at)
+                }
+            }
+            return String(decoding: bytes, as: UTF8.self)
+        }
+        try await withServer(agent) {
+            $0.idleTimeout = .seconds(1)
+            $0.bodyTimeout = .milliseconds(200)
+        } body: { port, _ in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for text in broken { group.addTask { _ = try await exchange(port, text) } }
+                try await group.waitForAll()
+            }
+            let answer = try await exchange(port, "GET /primary HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            #expect(answer.hasPrefix("HTTP/1.1 200 "))
+        }
+    }
+
     @Test func passwordsAreAsked() async throws {
         try await withServer(agent) {
             $0.username = "admin"
@@ -282,5 +328,15 @@ struct Recorder: LogHandler {
 
     func log(event: LogEvent) {
         kept.all.withLock { $0.append("\(event.message)") }
+    }
+}
+
+/// The same numbers each time.
+struct Seeded: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return state ^ state >> 33
     }
 }

@@ -49,4 +49,21 @@ import Testing
         let later = document { $0.storeLastSeen = WallTime(seconds: 1_692_356_999) }
         #expect(pacer.word(for: later, now: at(1000)) == .heartbeat)
     }
+
+    @Test func theStatusIsLookedAtOnlyForAReason() {
+        var pacer = PeerStreamPacer()
+        #expect(pacer.wantsLook(now: at(0)))
+        _ = pacer.word(for: document(), now: at(0))
+        #expect(!pacer.wantsLook(now: at(1000)))
+        #expect(pacer.wordWithoutLook(now: at(1000)) == .heartbeat)
+        // A change that waits for its second is not forgotten.
+        let moved = document { $0.sample?.receiveLSN = LSN(0x500_0000) }
+        #expect(pacer.word(for: document(), now: at(1100)) == nil)
+        var early = PeerStreamPacer()
+        _ = early.word(for: document(), now: at(0))
+        #expect(early.word(for: moved, now: at(300)) == nil)
+        #expect(early.wantsLook(now: at(1000)))
+        // Time alone changes some things.
+        #expect(pacer.wantsLook(now: at(6100)))
+    }
 }

@@ -1,5 +1,4 @@
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 
 #if canImport(Glibc)
@@ -8,22 +7,6 @@ import NIOPosix
     import Musl
 #endif
 
-/// Says "connection: close" for every client that does not expect its connection to be kept: HTTP/1.0 above all, whose
-/// clients read until the end of the connection.
-final class ConnectionCloseHandler: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPServerRequestPart
-    typealias InboundOut = HTTPServerRequestPart
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .head(var head) = unwrapInboundIn(data), !head.isKeepAlive else {
-            context.fireChannelRead(data)
-            return
-        }
-        head.headers.replaceOrAdd(name: "connection", value: "close")
-        context.fireChannelRead(wrapInboundOut(.head(head)))
-    }
-}
-
 /// Keeps the listener alive when a connection cannot be accepted, as when no descriptor is left: without this one such
 /// moment would end the server, and every load balancer would take the member for dead.
 final class AcceptErrorHandler: ChannelDuplexHandler, RemovableChannelHandler {
@@ -31,9 +14,12 @@ final class AcceptErrorHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundIn = Channel
 
     static let pause = TimeAmount.milliseconds(100)
+    /// Between two complaints about the same.
+    static let reportPause = TimeAmount.seconds(60)
 
     private var isPausing = false
     private var wantsRead = false
+    private var lastReport: NIODeadline?
     private let report: @Sendable (any Error) -> Void
 
     init(report: @escaping @Sendable (any Error) -> Void) {
@@ -48,7 +34,11 @@ final class AcceptErrorHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         guard !isPausing else { return }
-        report(error)
+        let now = NIODeadline.now()
+        if lastReport.map({ now - $0 >= Self.reportPause }) ?? true {
+            lastReport = now
+            report(error)
+        }
         isPausing = true
         wantsRead = true
         let bound = NIOLoopBound((handler: self, context: context), eventLoop: context.eventLoop)
