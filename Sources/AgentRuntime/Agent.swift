@@ -143,6 +143,8 @@ public actor Agent {
             handle(event)
             if exit != nil { break }
         }
+        // Before the tasks end, for theirs is the connection to the guard.
+        if !machine.world.isServerUp, exit?.code == 0 { await link.leave() }
         tasks.cancel()
         timer?.cancel()
         for task in followers.values { task.cancel() }
@@ -151,11 +153,7 @@ public actor Agent {
         reloadCallbacks.finish()
         await told.value
         await peers.shutdown()
-        if !machine.world.isServerUp, exit?.code == 0 {
-            await link.leave()
-        } else {
-            link.close()
-        }
+        link.close()
         if !storeCloses { await store.close() }
         return exit ?? (0, "ended")
     }

@@ -41,7 +41,7 @@ final class GuardLink: Sendable {
     /// Keeps a guard connected until cancelled. The first connection's outcome comes through `onFirst`.
     func run(onFirst: @Sendable (ServerFacts) -> Void) async {
         var isFirst = true
-        while !Task.isCancelled {
+        while !Task.isCancelled, !state.withLock({ $0.isClosed }) {
             do throws(GuardError) {
                 let client = try await GuardClient.connect(
                     stateDirectory: stateDirectory, executable: executable, launch: true, within: .seconds(5))
