@@ -333,6 +333,7 @@ extension HAMachine {
         switch facts {
         case .running(let pid, let isAdopted):
             world.server = .up(isAdopted: isAdopted, since: world.now)
+            world.isAdopting = isAdopted
             world.isSilent = false
             world.posture = nil
             world.samplesCountFrom = world.now
