@@ -336,6 +336,7 @@ extension HAMachine {
             world.isAdopting = isAdopted
             world.isSilent = false
             world.posture = nil
+            world.notStreamingSince = nil
             world.samplesCountFrom = world.now
             world.sample = nil
             world.isStopAsked = false
@@ -403,7 +404,17 @@ extension HAMachine {
         }
         world.failedSamples = 0
         let before = world.sample
+        var sample = sample
+        if sample.isInRecovery, let before, before.isInRecovery, before.timeline > sample.timeline {
+            // Without a receiver PostgreSQL tells the timeline of its last restartpoint. A running standby never goes back.
+            sample.timeline = before.timeline
+        }
         world.sample = sample
+        if sample.receiver?.status == "streaming" {
+            world.notStreamingSince = nil
+        } else if world.notStreamingSince == nil {
+            world.notStreamingSince = world.now
+        }
         world.nextSampleAt = world.now + world.settings.loopWait
         if sample.isInRecovery {
             // Only what we did not set on its way to be a primary is known to be a standby.

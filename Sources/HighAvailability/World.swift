@@ -204,6 +204,8 @@ public struct World: Sendable {
     public var marker: PromotionMarker?
     /// The leader's term that the data was rewound to, or found to be the past of.
     public var rewoundTo: Fence?
+    /// Since when the running standby has no live receiver; nil: it streams.
+    public var notStreamingSince: Instant?
     /// When the present leader's term was first seen.
     public var leaderSince: Instant = .distantPast
     /// What the running standby was told to follow; nil when not known.

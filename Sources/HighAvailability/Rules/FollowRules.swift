@@ -5,6 +5,9 @@ enum FollowRules {
     /// How long a new leader is given to record the history.
     static let historyPatience: Duration = .seconds(10)
 
+    /// How long a standby fails to stream before its own word on its timeline is held against it.
+    static let divergencePatience: Duration = .seconds(3)
+
     static func rejoin(_ world: World) -> Verdict? {
         guard let view = world.view, let leader = view.leader, leader.name != world.me, let control = world.control
         else {
@@ -103,7 +106,10 @@ enum FollowRules {
                     .startJob(.stop(.fast)))
             }
             // Received is not replayed: what was not, is left behind at the switch of the timeline.
-            if sample.timeline < theirs, let end = world.end(of: sample.timeline),
+            // A standby whose receiver has just ended may stand on a newer timeline than it can tell; one that cannot
+            // stream for this long has another reason.
+            if sample.timeline < theirs, let since = world.notStreamingSince,
+                world.now - since >= divergencePatience, let end = world.end(of: sample.timeline),
                 (sample.replayLSN ?? sample.position) > end
             {
                 return Verdict(
