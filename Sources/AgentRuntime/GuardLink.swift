@@ -12,8 +12,9 @@ final class GuardLink: Sendable {
     private struct State {
         var client: GuardClient?
         var exit: String?
-        var lastRounds: (count: UInt64, at: Instant)?
-        var isArmed = false
+        /// The guard's counter, how long it has stood still, and when that was looked at.
+        var lastRounds: (count: UInt64, stalled: Duration, at: Instant)?
+        var isEnforcing = false
         var granted: Duration = .seconds(30)
         var isClosed = false
     }
@@ -50,7 +51,7 @@ final class GuardLink: Sendable {
                 state.withLock {
                     $0.client = client
                     $0.lastRounds = nil
-                    $0.isArmed = false
+                    $0.isEnforcing = false
                 }
                 for degradation in status.degradations {
                     logger.info("guard: \(degradation)")
@@ -130,14 +131,17 @@ final class GuardLink: Sendable {
             events(.server(.running(pid: pid, isAdopted: false)))
         case .exited(_, let status):
             let text = Self.explain(status)
-            state.withLock { $0.exit = text }
+            state.withLock {
+                $0.exit = text
+                $0.isEnforcing = false
+            }
             logger.info("the postmaster \(text)")
         case .armed(let fence):
             events(.guardArmed(fence))
         case .refused(let why):
             events(.guardRefused(why))
         case .stopping(let why):
-            state.withLock { $0.isArmed = false }
+            state.withLock { $0.isEnforcing = false }
             events(.guardStopping(why))
         case .killed(let what):
             logger.warning("the guard sent SIGKILL: \(what)")
@@ -160,25 +164,32 @@ final class GuardLink: Sendable {
     /// PostgreSQL (the death signal), which is started again in place under a new guard.
     private func watchRounds(_ client: GuardClient) async {
         while !Task.isCancelled {
-            try? await Task.sleep(for: .milliseconds(100))
-            let now = SystemClock.now()
-            let (isArmed, granted) = state.withLock { ($0.isArmed, $0.granted) }
-            guard isArmed else { continue }
-            let rounds = client.rounds
-            let last = state.withLock { state -> Instant in
-                if let known = state.lastRounds, known.count == rounds { return known.at }
-                state.lastRounds = (rounds, now)
-                return now
+            let granted = state.withLock { $0.isEnforcing ? $0.granted : nil }
+            guard let granted else {
+                try? await Task.sleep(for: .seconds(1), tolerance: .milliseconds(200))
+                continue
             }
             let interval = min(granted / 8, .milliseconds(250))
             let patience = max(interval + LeaseDeadlines.stoppingBudget(granted) / 2, .milliseconds(750))
-            if now - last > patience, let pid = Optional(client.latestStatus.pid), pid > 1 {
-                logger.warning(
-                    "the guard stands still for \((now - last).milliseconds) ms: ending it, and PostgreSQL with it")
-                if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
-                kill(pid, SIGKILL)
-                return
+            try? await Task.sleep(for: patience / 3, tolerance: .milliseconds(20))
+            let now = SystemClock.now()
+            let rounds = client.rounds
+            let stalled = state.withLock { state -> Duration in
+                guard state.isEnforcing else { return .zero }
+                var stalled: Duration = .zero
+                if let known = state.lastRounds, known.count == rounds {
+                    // A pause of our own (or of the whole host) is no evidence against the guard.
+                    stalled = known.stalled + min(now - known.at, patience / 2)
+                }
+                state.lastRounds = (rounds, stalled, now)
+                return stalled
             }
+            let pid = client.latestStatus.pid
+            guard stalled > patience, pid > 1 else { continue }
+            logger.warning("the guard stands still for \(stalled.milliseconds) ms: ending it, and PostgreSQL with it")
+            if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
+            kill(pid, SIGKILL)
+            return
         }
     }
 
@@ -186,10 +197,7 @@ final class GuardLink: Sendable {
 
     func arm(_ fence: Fence, _ deadlines: LeaseDeadlines) {
         guard let client else { return }
-        state.withLock {
-            $0.isArmed = true
-            $0.granted = deadlines.granted
-        }
+        state.withLock { $0.granted = deadlines.granted }
         client.arm(
             GuardDeadline(
                 term: fence, quit: deadlines.quit, kill: deadlines.kill, end: deadlines.end, granted: deadlines.granted)
@@ -197,7 +205,7 @@ final class GuardLink: Sendable {
     }
 
     func endTerm() {
-        state.withLock { $0.isArmed = false }
+        state.withLock { $0.isEnforcing = false }
         client?.endTerm()
     }
 
@@ -205,16 +213,30 @@ final class GuardLink: Sendable {
         guard let client else { return }
         do throws(GuardError) {
             switch posture {
-            case .replica: try await client.setMode(.replica)
-            case .primary: try await client.setMode(.primary, term: term)
+            case .replica:
+                enforce(false)
+                try await client.setMode(.replica)
+            case .primary:
+                try await client.setMode(.primary, term: term)
+                enforce(true)
             case .stopping:
                 client.freeze()
                 try await client.setMode(.stopping, term: term)
-            case .paused: try await client.setMode(.paused)
+            case .paused:
+                enforce(false)
+                try await client.setMode(.paused)
             case .resumed: try await client.setMode(.resumed, term: term, grace: grace)
             }
         } catch {
             logger.warning("guard mode \(posture.rawValue): \(error)")
+        }
+    }
+
+    /// Only while a running primary has a deadline does the guard look often enough for its standing still to be noticed.
+    private func enforce(_ isEnforcing: Bool) {
+        state.withLock {
+            $0.isEnforcing = isEnforcing
+            $0.lastRounds = nil
         }
     }
 
