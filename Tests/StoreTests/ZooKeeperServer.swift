@@ -71,6 +71,7 @@
                 throw CaseFailure("\(Self.archive) is missing: apt-get install zookeeper")
             }
             unlink(directory + "/pid")
+            unlink(directory + "/keep")
             var ends: [Int32] = [0, 0]
             guard pipe(&ends) == 0 else { throw CaseFailure("no pipe") }
             // A child of another test that is started in this very moment may inherit them; it ends with us as well.
@@ -84,6 +85,7 @@
                 kill -CONT $! 2>/dev/null
                 kill -KILL $! 2>/dev/null
                 wait $! 2>/dev/null
+                [ -e \(directory)/keep ] || rm -rf \(directory)
                 """
             var actions = posix_spawn_file_actions_t()
             posix_spawn_file_actions_init(&actions)
@@ -111,6 +113,8 @@
                 return process
             }
             guard let running else { return }
+            // Without this file the shell takes the data away as well: so it does when the tests end.
+            try? writeFile(directory + "/keep", "")
             close(running.pipe)
             var status: Int32 = 0
             waitpid(running.shell, &status, 0)

@@ -302,7 +302,8 @@
 
         // MARK: Use
 
-        /// The handle while it is connected; else why not. Waits for the very first connection only.
+        /// The handle while it is connected; else why not. Waits for the very first connection only; the patient (who
+        /// open a session) for any.
         func ready(until deadline: Instant, patient: Bool = false) async throws(StoreError) -> Live {
             while true {
                 let (live, waiter) = try state.withLock {
@@ -314,6 +315,10 @@
                         }
                         return (Live(handle: handle, generation: generation, session: identity.session), nil)
                     case .opening:
+                        let waiter = PendingReply<Bool>()
+                        state.waiters.append(waiter)
+                        return (nil, waiter)
+                    case .disconnected where patient && SystemClock.now() < deadline:
                         let waiter = PendingReply<Bool>()
                         state.waiters.append(waiter)
                         return (nil, waiter)

@@ -76,7 +76,7 @@
         /// Raises the version of the member's entry, so that the proofs of an older instance fail which still has this
         /// session.
         func takeOverMemberEntry(until deadline: Instant) async throws(StoreError) {
-            let live = try await connection.ready(until: deadline)
+            let live = try await connection.ready(until: deadline, patient: true)
             let reader = ZooKeeperReader(handle: live.handle, paths: store.paths, deadline: deadline)
             do throws(CallFailure) {
                 guard let node = try await reader.nodes([store.paths.member])[store.paths.member],
