@@ -19,10 +19,14 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=setup.sh
 source "$ROOT/Tests/setup.sh"
 
-PURE=(ClusterModelTests HighAvailabilityTests ConfigurationTests ClusterStoreTests ChildProcessesTests PeerClientTests
-    RESTServerTests OperatorCLITests)
 STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests)
 SYSTEM=(SystemTests)
+# Every other target with tests needs no server.
+PURE=()
+for target in "$ROOT"/Tests/*Tests; do
+    target=${target##*/}
+    [[ " ${STORES[*]} ${SYSTEM[*]} " == *" $target "* ]] || PURE+=("$target")
+done
 
 selection=all allow_skip=0 narrowed=''
 options=()
