@@ -19,10 +19,14 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=setup.sh
 source "$ROOT/Tests/setup.sh"
 
-PURE=(ClusterModelTests HighAvailabilityTests ConfigurationTests ClusterStoreTests ChildProcessesTests PeerClientTests
-    RESTServerTests OperatorCLITests)
 STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests)
 SYSTEM=(SystemTests)
+# Every other target with tests needs no server.
+PURE=()
+for target in "$ROOT"/Tests/*Tests; do
+    target=${target##*/}
+    [[ " ${STORES[*]} ${SYSTEM[*]} " == *" $target "* ]] || PURE+=("$target")
+done
 
 selection=all allow_skip=0 narrowed=''
 options=()
@@ -80,6 +84,23 @@ for option in ${options[@]+"${options[@]}"}; do
     esac
 done
 
+# The tests end what they start; should their process crash, what it left behind works in this directory.
+clean_up() {
+    local process attempt left
+    for attempt in 1 2 3; do
+        left=0
+        for process in /proc/[0-9]*; do
+            if [[ $(readlink "$process/cwd" 2>/dev/null) == "$stage/work/"* ]]; then
+                kill -KILL "${process#/proc/}" 2>/dev/null
+                left=1
+            fi
+        done
+        ((left)) || break
+        sleep 0.2
+    done
+    if [[ ${MATRIARCH_KEEP:-} == 1 ]]; then say "Kept: $stage"; else rm -rf "$stage"; fi
+}
+
 say "Building ($(swift --version 2>/dev/null | sed -n 's/.*\(Swift version [0-9.]*\).*/\1/p' | head -n 1))"
 heartbeat 'building' swift build --build-tests ${build_options[@]+"${build_options[@]}"} ||
     fail_setup 'the build failed (see above)' 'Repair what the compiler complains about, then start again.'
@@ -87,10 +108,13 @@ heartbeat 'building' swift build --build-tests ${build_options[@]+"${build_optio
 if [[ $selection == system || $selection == all ]]; then
     programs=$(swift build --show-bin-path ${build_options[@]+"${build_options[@]}"} 2>/dev/null) ||
         fail_setup 'swift build --show-bin-path failed'
-    stage=$(mktemp -d "${TMPDIR:-/tmp}/matriarch-programs.XXXXXX")
-    trap 'rm -rf "$stage"' EXIT
-    stage_programs "$programs" "$stage"
-    export MATRIARCH_BIN=$stage
+    stage=$(mktemp -d "${TMPDIR:-/tmp}/matriarch-tests.XXXXXX")
+    trap clean_up EXIT
+    trap 'exit 130' INT TERM HUP
+    chmod 755 "$stage"
+    stage_programs "$programs" "$stage/bin"
+    mkdir "$stage/work"
+    export MATRIARCH_BIN=$stage/bin MATRIARCH_WORK=$stage/work
     # Only root changes the account; anybody else runs the cluster as himself.
     if ((EUID == 0)); then export MATRIARCH_ACCOUNT; else unset MATRIARCH_ACCOUNT; fi
 fi
@@ -102,7 +126,7 @@ ensure_patronictl() {
         rm -rf "$place"
         quiet_heartbeat 'making a virtual environment' python3 -m venv "$place" &&
             quiet_heartbeat 'installing patroni' "$place/bin/pip" --disable-pip-version-check install -q \
-                'patroni[zookeeper]==4.1.*' || {
+                'patroni[psycopg3,zookeeper]==4.1.*' || {
             rm -rf "$place"
             ((allow_skip)) && return 0
             fail_setup 'patronictl could not be installed (see above)' \

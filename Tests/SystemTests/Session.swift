@@ -25,7 +25,7 @@ final class Session {
         while wanted != PGRES_POLLING_OK {
             if wanted == PGRES_POLLING_FAILED || PQstatus(connection) == CONNECTION_BAD || clockNow() > deadline {
                 let why = Self.message(connection)
-                PQfinish(connection)
+                // The connection is freed by deinit, which runs for a whole object even when its init throws.
                 throw SystemFailure(why.isEmpty ? "no connection within \(seconds) s" : why)
             }
             _ = Self.ready(connection, forWriting: wanted == PGRES_POLLING_WRITING, within: 0.1)

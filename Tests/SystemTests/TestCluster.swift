@@ -54,7 +54,8 @@ final class TestCluster {
         environment = try SystemEnvironment.read()
         self.store = store
         self.ttl = ttl
-        var template = Array("\(SystemEnvironment.variable("TMPDIR") ?? "/tmp")/matriarch-system.XXXXXX".utf8CString)
+        let place = SystemEnvironment.variable("MATRIARCH_WORK") ?? SystemEnvironment.variable("TMPDIR") ?? "/tmp"
+        var template = Array("\(place)/system.XXXXXX".utf8CString)
         guard let made = mkdtemp(&template) else { throw SystemFailure("cannot make a directory") }
         directory = String(cString: made)
         try makeDirectory(directory, mode: 0o755, account: environment.account)
