@@ -1,0 +1,34 @@
+import ClusterModel
+import HighAvailability
+import Testing
+
+/// A cluster of three, bootstrapped and quiet.
+func calmCluster(
+    _ count: Int = 3, ttl: Duration = .seconds(30), seed: UInt64 = 1,
+    settings: (inout MachineSettings, String) -> Void = { _, _ in }
+) throws -> (Cluster, leader: String, others: [String]) {
+    let cluster = Cluster(count, ttl: ttl, seed: seed, settings: settings)
+    cluster.startAll()
+    try #require(cluster.run(until: { $0.isHealthy(count) }, within: .seconds(60)) != nil, "\(cluster.story())")
+    cluster.run(for: .seconds(15))
+    let leader = try #require(cluster.leader)
+    return (cluster, leader, cluster.names.filter { $0 != leader })
+}
+
+struct BootstrapStories {
+    @Test func `three members find each other: one bootstraps, two copy it`() throws {
+        let (cluster, leader, others) = try calmCluster()
+        #expect(cluster.said(leader, "bootstrap.begin"))
+        #expect(cluster.said(leader, "bootstrap.finish"))
+        #expect(cluster.said(leader, "lease.acquired"))
+        #expect(cluster.decisions(leader, "primary.restartInPlace").first?["state"]?.string == "shut down")
+        for name in others {
+            #expect(cluster.decisions(name, "clone.begin").first?["leader"]?.string == leader)
+            #expect(cluster.said(name, "follow.streaming"))
+        }
+        #expect(cluster.store.initialize?.value == cluster[leader].postgres.identifier)
+        #expect(cluster.store.configuration?.value["ttl"] == 30)
+        #expect(cluster.store.history?.value.rows.isEmpty == true)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+}
