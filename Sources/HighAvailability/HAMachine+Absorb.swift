@@ -148,11 +148,6 @@ extension HAMachine {
         world.cachedConfiguration = start.cachedConfiguration
         world.hasSavedSession = start.hasSavedSession
         absorb(server: start.server)
-        if case .running = start.server {
-            // Until it is seen to be a standby it has to be taken for a primary.
-            world.mayAcknowledge = true
-            world.callbackRole = nil
-        }
     }
 
     private mutating func absorb(session facts: SessionFacts) {
@@ -335,6 +330,12 @@ extension HAMachine {
             world.server = .up(isAdopted: isAdopted, since: world.now)
             world.isAdopting = isAdopted
             world.isSilent = false
+            switch world.job?.job {
+            case .start(.standby)?, .restart(.standby)?, .bootstrap?: break
+            default:
+                // Until it is seen to be a standby it has to be taken for a primary.
+                world.mayAcknowledge = true
+            }
             world.posture = nil
             world.notStreamingSince = nil
             world.samplesCountFrom = world.now
@@ -519,6 +520,8 @@ extension HAMachine {
             announceStart(role, isRestart: isRestart)
         case (.start(let role), _), (.restart(let role), _):
             world.stateAfterFailure = .startFailed
+            // Nothing came up that could acknowledge.
+            if !world.isServerUp { world.mayAcknowledge = false }
             if case .primary = role, world.crashedSince == nil { world.crashedSince = world.now }
         case (.follow(let upstream), .done):
             world.upstream = .some(upstream)

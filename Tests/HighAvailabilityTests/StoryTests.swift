@@ -32,3 +32,26 @@ struct BootstrapStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 }
+
+struct IdleStories {
+    @Test func `an idle leader only renews, idle followers do nothing`() throws {
+        let (cluster, leader, others) = try calmCluster()
+        cluster.run(for: .seconds(120))
+        for name in cluster.names { cluster[name].counts = [:] }
+        cluster.run(for: .seconds(60))
+        var counts = cluster[leader].counts
+        // T/4 of 30 s, and the guard is told each time; a look at PostgreSQL each loop_wait.
+        #expect((7...9).contains(counts.removeValue(forKey: "renew") ?? 0))
+        #expect((7...9).contains(counts.removeValue(forKey: "arm") ?? 0))
+        #expect((5...7).contains(counts.removeValue(forKey: "sample") ?? 0))
+        #expect(counts.isEmpty, "\(counts)")
+        for name in others {
+            var counts = cluster[name].counts
+            #expect((5...7).contains(counts.removeValue(forKey: "sample") ?? 0))
+            // A follower looks after 60 s of silence.
+            #expect((counts.removeValue(forKey: "read") ?? 0) <= 1)
+            #expect(counts.isEmpty, "\(counts)")
+        }
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+}

@@ -47,6 +47,8 @@ enum LeaseRules {
     static func writableWithoutLease(_ world: World) -> Verdict? {
         guard world.mayAcknowledge, world.isServerUp, !world.isPaused else { return nil }
         guard case .none = world.lease else { return nil }
+        // While it does not answer it may as well be a standby; a primary without a term is the guard's to stop.
+        guard world.isRunningPrimary || world.isPromoteSignalled else { return nil }
         guard let view = world.view else {
             // Found running at the start and the store is silent: the guard's last deadline stands; a server that no
             // guard watches with a deadline is given the retry budget.

@@ -31,6 +31,8 @@ final class Cluster {
     var random: SplitMix
     var ttl: Duration
     var jitter: Duration = .zero
+    /// How long a dead host's silence goes unnoticed by its peers.
+    var silenceTakes: Duration = .milliseconds(1200)
     /// What goes wrong with an effect of a node; asked at its beginning.
     var fault: ((Node, Effect) -> Fault?)?
     private var queue = EventQueue()
@@ -125,6 +127,8 @@ final class Cluster {
     /// Starts an agent: what runs is found running.
     func start(_ node: Node, resume: Bool = false, marker: Bool = true) {
         node.instance += 1
+        node.ids = []
+        node.job = nil
         let identity = MemberIdentity(
             name: node.name, scope: "demo", connURL: "postgres://\(node.name)/postgres", apiURL: node.apiURL,
             nonce: UInt64(node.instance))
@@ -164,7 +168,7 @@ final class Cluster {
         node.postgres.crash()
         node.guardian = ModelGuard()
         for other in nodes.values where other.watches.contains(node.name) {
-            deliver(other, .peerSilent(node.name, "no heartbeat"), after: .seconds(3))
+            deliver(other, .peerSilent(node.name, "no heartbeat"), after: silenceTakes)
         }
     }
 
@@ -377,7 +381,7 @@ final class Cluster {
     func saidAnywhere(_ rule: RuleCode) -> Bool { lines.contains { $0.decision.rule == rule } }
 
     /// Everything that was decided, one line each: what a failing test prints.
-    func story(last: Int = 200) -> String {
+    func story(last: Int = 80) -> String {
         let text = lines.suffix(last).map { line in
             "\((line.at - Cluster.origin).milliseconds) \(line.node): \(line.decision.line)"
         }
