@@ -84,8 +84,9 @@ public final class PeerClient: Sendable {
 
     /// Follows a member's words over one long-lived connection, which is made again whenever it ends.
     ///
-    /// The stream lasts until it is no longer read or the client is shut down. It keeps the newest words only.
-    public func follow(name: String, apiURL: String) -> AsyncStream<PeerWord> {
+    /// The stream lasts until it is no longer read or the client is shut down. It keeps the newest words only. Heartbeats
+    /// are watched over in any case (their end is an `.ended`); who wants to hear of each pays a wake-up a second.
+    public func follow(name: String, apiURL: String, heartbeats: Bool = false) -> AsyncStream<PeerWord> {
         let (words, continuation) = AsyncStream.makeStream(of: PeerWord.self, bufferingPolicy: .bufferingNewest(16))
         let follower = PeerFollower(
             name: name, apiURL: apiURL,
@@ -94,7 +95,9 @@ public final class PeerClient: Sendable {
                 return try await self.openStream(url)
             }, logger: logger)
         let task = Task {
-            await follower.run { continuation.yield($0) }
+            await follower.run { word in
+                if heartbeats || word != .heartbeat { continuation.yield(word) }
+            }
             continuation.finish()
         }
         let ticket = followers.add(task)

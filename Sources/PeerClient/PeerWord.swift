@@ -4,7 +4,7 @@ public import ClusterModel
 public enum PeerWord: Hashable, Sendable {
     /// The member's status, at once and whenever it changed.
     case status(PeerStatus)
-    /// Nothing new, but it is there.
+    /// Nothing new, but it is there. Only for who asked for heartbeats.
     case heartbeat
     /// The member has gone silent, cannot be reached, or closed the connection. Said once; it is tried again.
     case ended(reason: String)

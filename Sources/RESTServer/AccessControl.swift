@@ -1,5 +1,5 @@
-import ConfigurationTree
 import ClusterModel
+import ConfigurationTree
 
 /// Who may make unsafe requests: the allowlist, then the certificate, then the password.
 struct AccessControl: Sendable {

@@ -1,5 +1,4 @@
 import NIOCore
-import NIOHTTP1
 import Synchronization
 
 /// The connections that are open, and no more of them than the agent can afford: its descriptors are needed for
@@ -54,38 +53,4 @@ final class Connections: Sendable {
     }
 
     var count: Int { state.withLock { $0.entries.count } }
-}
-
-/// Sees each request come and its answer go.
-///
-/// It also says "connection: close" for every client that does not expect its connection to be kept: HTTP/1.0 above
-/// all, whose clients read until the end of the connection.
-final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPServerRequestPart
-    typealias InboundOut = HTTPServerRequestPart
-    typealias OutboundIn = HTTPServerResponsePart
-    typealias OutboundOut = HTTPServerResponsePart
-
-    private let connections: Connections
-    private let ticket: UInt64
-
-    init(connections: Connections, ticket: UInt64) {
-        self.connections = connections
-        self.ticket = ticket
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .head(var head) = unwrapInboundIn(data) else {
-            context.fireChannelRead(data)
-            return
-        }
-        connections.set(ticket, isBusy: true)
-        if !head.isKeepAlive { head.headers.replaceOrAdd(name: "connection", value: "close") }
-        context.fireChannelRead(wrapInboundOut(.head(head)))
-    }
-
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        if case .end = unwrapOutboundIn(data) { connections.set(ticket, isBusy: false) }
-        context.write(data, promise: promise)
-    }
 }

@@ -48,7 +48,7 @@ struct HTTPTransport: Sendable {
         }
         for header in answer.headers { Self.set(header, in: &fields) }
         if answer.endsConnection || request.head.headerFields[.connection] == "close" { fields[.connection] = "close" }
-        let response = Self.response(answer, fields: fields, stream: peerStream)
+        let response = Self.response(answer, fields: fields, stream: peerStream, channel: channel)
         try await writer.write(response: response.head, body: response.body)
         guard answer.endsConnection else { return }
         // The rest of the request is thrown away for a moment, so that the answer is read before the connection ends.
@@ -62,7 +62,9 @@ struct HTTPTransport: Sendable {
         PeerStream(control: handler.control, now: handler.now, open: streams)
     }
 
-    private static func response(_ answer: RESTAnswer, fields: HTTPFields, stream: PeerStream) -> Response {
+    private static func response(
+        _ answer: RESTAnswer, fields: HTTPFields, stream: PeerStream, channel: any Channel
+    ) -> Response {
         let status = HTTPResponse.Status(code: answer.status)
         switch answer.body {
         case .none: return Response(status: status, headers: fields)
@@ -72,7 +74,7 @@ struct HTTPTransport: Sendable {
             return Response(
                 status: status, headers: fields,
                 body: ResponseBody { writer in
-                    try await stream.run { line in try await writer.write(ByteBuffer(string: line)) }
+                    try await stream.run(on: channel) { line in try await writer.write(ByteBuffer(string: line)) }
                     try await writer.finish(nil)
                 })
         }

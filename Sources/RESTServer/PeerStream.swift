@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import NIOCore
 import Synchronization
 
 /// Feeds one peer's stream for as long as both sides want it.
@@ -12,57 +13,67 @@ struct PeerStream: Sendable {
     var isAdmitted: Bool { open.hasRoom }
 
     /// Writes lines until the caller goes, the server ends its streams, or the task is cancelled.
-    func run(write: (String) async throws -> Void) async throws {
+    func run(on channel: any Channel, write: (String) async throws -> Void) async throws {
         let (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let ticket = open.add { wake.finish() }
         defer { open.remove(ticket) }
         let control = control
-        let isChanged = Flag()
-        // Two sources of one wake-up; both end with the stream.
         let changes = Task {
-            for await _ in control.statusChanges() {
-                isChanged.set()
-                wake.yield()
-            }
+            for await _ in control.statusChanges() { wake.yield() }
         }
-        let seconds = Task {
-            while !Task.isCancelled {
-                try? await Task.sleep(
-                    for: PeerStreamPacer.interval, tolerance: .milliseconds(10), clock: .continuous)
-                wake.yield()
-            }
-        }
+        let beat = PeerBeat(now: now, look: { wake.yield() })
+        channel.triggerUserOutboundEvent(beat, promise: nil)
         defer {
             changes.cancel()
-            seconds.cancel()
+            beat.end()
         }
         wake.yield()
         var pacer = PeerStreamPacer()
         for await _ in wakes {
             let now = now()
-            let word: PeerStreamPacer.Word?
-            if isChanged.take() || pacer.wantsLook(now: now) {
-                word = pacer.word(for: StatusDocument.make(status: control.status(), now: now), now: now)
-            } else {
-                // The common case, each second for each peer, costs next to nothing.
-                word = pacer.wordWithoutLook(now: now)
-            }
-            switch word {
-            case .status(let document): try await write(JSONValue.object(document).serialized() + "\n")
-            case .heartbeat: try await write(PeerStreamPacer.heartbeatLine)
-            case nil: break
-            }
+            let document = StatusDocument.make(status: control.status(), now: now)
+            let isSent = pacer.shallSend(document, now: now)
+            if isSent { try await write(JSONValue.object(document).serialized() + "\n") }
+            beat.statusWasLookedAt(isSent: isSent, isBehind: pacer.isBehind, now: now)
         }
     }
 }
 
-/// A flag that two tasks share.
-private final class Flag: Sendable {
-    private let value = Atomic(false)
+/// One stream's clock. The connection's handler runs it on the event loop: a heartbeat each second to each peer has to
+/// cost next to nothing, so it wakes no task and crosses no thread.
+final class PeerBeat: Sendable {
+    /// The line that only says: still here.
+    static let line = "{\"heartbeat\":true}\n"
 
-    func set() { value.store(true, ordering: .releasing) }
+    private let rules = Mutex(PeerBeatRules())
+    private let now: @Sendable () -> Instant
+    private let look: @Sendable () -> Void
 
-    func take() -> Bool { value.exchange(false, ordering: .acquiringAndReleasing) }
+    init(now: @escaping @Sendable () -> Instant, look: @escaping @Sendable () -> Void) {
+        self.now = now
+        self.look = look
+    }
+
+    func statusWasLookedAt(isSent: Bool, isBehind: Bool, now: Instant) {
+        rules.withLock { $0.statusWasLookedAt(isSent: isSent, isBehind: isBehind, now: now) }
+    }
+
+    /// Called before the answer's end is written; what the event loop does later, it does in silence.
+    func end() {
+        rules.withLock { $0.end() }
+    }
+
+    /// Each second. True: write the line.
+    func beat() -> Bool {
+        let now = now()
+        switch rules.withLock({ $0.beat(now: now) }) {
+        case .nothing: return false
+        case .heartbeat: return true
+        case .look:
+            look()
+            return false
+        }
+    }
 }
 
 /// The streams that are open, so that they can be ended together.

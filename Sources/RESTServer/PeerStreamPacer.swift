@@ -1,53 +1,35 @@
 import ClusterModel
 
-/// Decides when a word goes to a peer: a status at once when something important changed, any other change at most
-/// once a second, and a heartbeat when a second passed without a word. Pure.
+/// Decides which statuses go to a peer: one that changed in what matters at once, any other change at most once a
+/// second. Pure.
 struct PeerStreamPacer {
-    enum Word: Hashable {
-        case status(JSONObject)
-        case heartbeat
-    }
-
     static let interval: Duration = .seconds(1)
-    /// The line that only says: still here.
-    static let heartbeatLine = "{\"heartbeat\":true}\n"
 
     private var lastSent: JSONObject?
     private var lastUrgent: JSONObject?
-    private var lastStatusAt = Instant.distantPast
-    private var lastWordAt = Instant.distantPast
-    private var lastLookAt = Instant.distantPast
-    private var isBehind = true
+    private var lastSentAt = Instant.distantPast
+    /// A change waits for its second.
+    private(set) var isBehind = false
 
-    /// Whether the status has to be looked at although nobody said that it changed: something is still to be sent, or
-    /// time alone may have changed it (a view of the store grows old).
-    func wantsLook(now: Instant) -> Bool { isBehind || now - lastLookAt >= Self.interval * 5 }
-
-    /// What to send now, if anything, when the status is not looked at.
-    mutating func wordWithoutLook(now: Instant) -> Word? {
-        guard now - lastWordAt >= Self.interval - .milliseconds(20) else { return nil }
-        lastWordAt = now
-        return .heartbeat
-    }
-
-    /// What to send now, if anything.
-    mutating func word(for document: JSONObject, now: Instant) -> Word? {
-        lastLookAt = now
+    /// Whether to send this document now.
+    mutating func shallSend(_ document: JSONObject, now: Instant) -> Bool {
         var comparable = document
         // Counts on by itself; not worth a word.
         comparable["dcs_last_seen"] = nil
-        let urgent = Self.urgentPart(of: comparable)
-        let isDue = now - lastStatusAt >= Self.interval - .milliseconds(20)
-        if comparable != lastSent, isDue || urgent != lastUrgent {
-            lastSent = comparable
-            lastUrgent = urgent
-            lastStatusAt = now
-            lastWordAt = now
+        guard comparable != lastSent else {
             isBehind = false
-            return .status(document)
+            return false
         }
-        isBehind = comparable != lastSent
-        return wordWithoutLook(now: now)
+        let urgent = Self.urgentPart(of: comparable)
+        guard urgent != lastUrgent || now - lastSentAt >= Self.interval - .milliseconds(20) else {
+            isBehind = true
+            return false
+        }
+        lastSent = comparable
+        lastUrgent = urgent
+        lastSentAt = now
+        isBehind = false
+        return true
     }
 
     /// What a peer's race or a follower's decision can hang on.
@@ -63,5 +45,40 @@ struct PeerStreamPacer {
         for key in ["fence", "silent", "term", "job"] { part["own." + key] = own?[key] }
         part["answers"] = .bool(document["xlog"] != nil)
         return part
+    }
+}
+
+/// Decides what happens each second of a stream on which nobody said anything. Pure.
+struct PeerBeatRules {
+    enum Action: Hashable {
+        case nothing
+        /// Say that we are still here.
+        case heartbeat
+        /// Look at the status: a change waits, or time alone may have changed it (a view of the store grows old).
+        case look
+    }
+
+    private var lastWordAt: Instant?
+    private var isBehind = false
+    private var count = 0
+
+    mutating func statusWasLookedAt(isSent: Bool, isBehind: Bool, now: Instant) {
+        if isSent { lastWordAt = now }
+        self.isBehind = isBehind
+    }
+
+    /// From here on nothing is said any more.
+    mutating func end() { lastWordAt = nil }
+
+    mutating func beat(now: Instant) -> Action {
+        // Before the first word there is nothing to add to.
+        guard let lastWordAt else { return .nothing }
+        count += 1
+        if isBehind { return .look }
+        if now - lastWordAt >= PeerStreamPacer.interval - .milliseconds(100) {
+            self.lastWordAt = now
+            return .heartbeat
+        }
+        return count % 5 == 0 ? .look : .nothing
     }
 }

@@ -46,7 +46,7 @@ import Testing
         try await withServer(agent) { _ in
         } body: { port, _ in
             let client = try PeerClient(logger: silentLogger)
-            let heard = Heard(client.follow(name: "pg2", apiURL: "http://127.0.0.1:\(port)/patroni"))
+            let heard = Heard(client.follow(name: "pg2", apiURL: "http://127.0.0.1:\(port)/patroni", heartbeats: true))
             defer { heard.stop() }
             try await waitUntil("the first status") { heard.statuses.count == 1 }
             try await waitUntil("a heartbeat") { heard.words.contains(.heartbeat) }

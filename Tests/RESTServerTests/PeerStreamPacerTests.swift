@@ -13,22 +13,26 @@ import Testing
 
     private func at(_ milliseconds: Int) -> Instant { Sample.now + .milliseconds(milliseconds) }
 
-    @Test func theFirstWordIsTheStatusAndThenHeartbeats() {
-        var pacer = PeerStreamPacer()
-        #expect(pacer.word(for: document(), now: at(0)) == .status(document()))
-        #expect(pacer.word(for: document(), now: at(400)) == nil)
-        #expect(pacer.word(for: document(), now: at(1000)) == .heartbeat)
-        #expect(pacer.word(for: document(), now: at(1500)) == nil)
-        #expect(pacer.word(for: document(), now: at(2000)) == .heartbeat)
+    @Test func theFirstStatusIsSentAndThenOnlyChanges() {
+        let pacer = Pacer()
+        #expect(pacer.shallSend(document(), now: at(0)))
+        #expect(!pacer.shallSend(document(), now: at(5000)))
+        #expect(!pacer.isBehind)
     }
 
     @Test func aPositionWaitsForItsSecond() {
-        var pacer = PeerStreamPacer()
-        _ = pacer.word(for: document(), now: at(0))
+        let pacer = Pacer()
+        _ = pacer.shallSend(document(), now: at(0))
         let moved = document { $0.sample?.receiveLSN = LSN(0x500_0000) }
-        #expect(pacer.word(for: moved, now: at(300)) == nil)
-        #expect(pacer.word(for: moved, now: at(1000)) == .status(moved))
-        #expect(pacer.word(for: moved, now: at(1100)) == nil)
+        #expect(!pacer.shallSend(moved, now: at(300)))
+        #expect(pacer.isBehind)
+        #expect(pacer.shallSend(moved, now: at(1000)))
+        #expect(!pacer.isBehind)
+        // Back to what was sent last: nothing waits any more.
+        #expect(!pacer.shallSend(document(), now: at(1100)))
+        #expect(pacer.isBehind)
+        #expect(!pacer.shallSend(moved, now: at(1200)))
+        #expect(!pacer.isBehind)
     }
 
     @Test(arguments: [0, 1, 2, 3, 4, 5])
@@ -37,33 +41,56 @@ import Testing
             { $0.sample?.receiver = nil }, { $0.state = .stopping }, { $0.isSilent = true }, { $0.sample = nil },
             { $0.sample?.isInRecovery = false }, { $0.term = Fence(era: 0, number: 10) },
         ]
-        var pacer = PeerStreamPacer()
-        _ = pacer.word(for: document(), now: at(0))
-        let changed = document(changes[index])
-        #expect(pacer.word(for: changed, now: at(10)) == .status(changed))
+        let pacer = Pacer()
+        _ = pacer.shallSend(document(), now: at(0))
+        #expect(pacer.shallSend(document(changes[index]), now: at(10)))
     }
 
     @Test func thePassingOfTimeIsNoNews() {
-        var pacer = PeerStreamPacer()
-        _ = pacer.word(for: document(), now: at(0))
+        let pacer = Pacer()
+        _ = pacer.shallSend(document(), now: at(0))
         let later = document { $0.storeLastSeen = WallTime(seconds: 1_692_356_999) }
-        #expect(pacer.word(for: later, now: at(1000)) == .heartbeat)
+        #expect(!pacer.shallSend(later, now: at(2000)))
+        #expect(!pacer.isBehind)
     }
 
-    @Test func theStatusIsLookedAtOnlyForAReason() {
-        var pacer = PeerStreamPacer()
-        #expect(pacer.wantsLook(now: at(0)))
-        _ = pacer.word(for: document(), now: at(0))
-        #expect(!pacer.wantsLook(now: at(1000)))
-        #expect(pacer.wordWithoutLook(now: at(1000)) == .heartbeat)
-        // A change that waits for its second is not forgotten.
-        let moved = document { $0.sample?.receiveLSN = LSN(0x500_0000) }
-        #expect(pacer.word(for: document(), now: at(1100)) == nil)
-        var early = PeerStreamPacer()
-        _ = early.word(for: document(), now: at(0))
-        #expect(early.word(for: moved, now: at(300)) == nil)
-        #expect(early.wantsLook(now: at(1000)))
-        // Time alone changes some things.
-        #expect(pacer.wantsLook(now: at(6100)))
+    @Test func aSecondWithoutAWordIsAHeartbeat() {
+        let rules = Rules()
+        #expect(rules.beat(now: at(0)) == .nothing)
+        rules.statusWasLookedAt(isSent: true, isBehind: false, now: at(100))
+        #expect(rules.beat(now: at(900)) == .nothing)
+        #expect(rules.beat(now: at(1900)) == .heartbeat)
+        #expect(rules.beat(now: at(2900)) == .heartbeat)
+        rules.end()
+        #expect(rules.beat(now: at(3900)) == .nothing)
+    }
+
+    @Test func whatWaitsIsLookedAtAgain() {
+        let rules = Rules()
+        rules.statusWasLookedAt(isSent: true, isBehind: false, now: at(0))
+        rules.statusWasLookedAt(isSent: false, isBehind: true, now: at(500))
+        #expect(rules.beat(now: at(1000)) == .look)
+        rules.statusWasLookedAt(isSent: true, isBehind: false, now: at(1001))
+        #expect(rules.beat(now: at(2000)) == .heartbeat)
+    }
+}
+
+/// Expectations see values as constants; these are references.
+private final class Pacer {
+    private var value = PeerStreamPacer()
+    var isBehind: Bool { value.isBehind }
+
+    func shallSend(_ document: JSONObject, now: Instant) -> Bool { value.shallSend(document, now: now) }
+}
+
+private final class Rules {
+    private var value = PeerBeatRules()
+
+    func beat(now: Instant) -> PeerBeatRules.Action { value.beat(now: now) }
+
+    func end() { value.end() }
+
+    func statusWasLookedAt(isSent: Bool, isBehind: Bool, now: Instant) {
+        value.statusWasLookedAt(isSent: isSent, isBehind: isBehind, now: now)
     }
 }

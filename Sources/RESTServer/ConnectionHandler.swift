@@ -1,0 +1,72 @@
+import NIOCore
+import NIOHTTP1
+
+/// Sees each request come and its answer go.
+///
+/// It also says "connection: close" for every client that does not expect its connection to be kept: HTTP/1.0 above
+/// all, whose clients read until the end of the connection. And it beats the time of a peer's stream.
+final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let connections: Connections
+    private let ticket: UInt64
+    private var beats: RepeatedTask?
+
+    init(connections: Connections, ticket: UInt64) {
+        self.connections = connections
+        self.ticket = ticket
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard case .head(var head) = unwrapInboundIn(data) else {
+            context.fireChannelRead(data)
+            return
+        }
+        connections.set(ticket, isBusy: true)
+        if !head.isKeepAlive { head.headers.replaceOrAdd(name: "connection", value: "close") }
+        context.fireChannelRead(wrapInboundOut(.head(head)))
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        if case .end = unwrapOutboundIn(data) {
+            connections.set(ticket, isBusy: false)
+            endBeats()
+        }
+        context.write(data, promise: promise)
+    }
+
+    func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
+        guard let beat = event as? PeerBeat else {
+            context.triggerUserOutboundEvent(event, promise: promise)
+            return
+        }
+        endBeats()
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        let second = TimeAmount(PeerStreamPacer.interval)
+        beats = context.eventLoop.scheduleRepeatedTask(initialDelay: second, delay: second) { _ in
+            let context = bound.value
+            // A peer that does not read gets no more of them.
+            guard context.channel.isWritable, beat.beat() else { return }
+            let line = context.channel.allocator.buffer(string: PeerBeat.line)
+            context.writeAndFlush(NIOAny(HTTPServerResponsePart.body(.byteBuffer(line))), promise: nil)
+        }
+        promise?.succeed()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        endBeats()
+        context.fireChannelInactive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        endBeats()
+    }
+
+    private func endBeats() {
+        beats?.cancel()
+        beats = nil
+    }
+}
