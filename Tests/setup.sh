@@ -137,6 +137,18 @@ ensure_installed() {
 }
 
 ensure_swift() {
+    if ! command -v swift >/dev/null; then
+        # sudo shortens PATH: look where toolchains usually lie, and where its user has one.
+        local home place
+        home=$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)
+        for place in /opt/swift/usr/bin /usr/local/swift/usr/bin /usr/libexec/swift/bin "$home/.local/share/swiftly/bin" \
+            "$home/swift/usr/bin"; do
+            if [[ -x $place/swift ]]; then
+                PATH=$PATH:$place
+                break
+            fi
+        done
+    fi
     command -v swift >/dev/null ||
         fail_setup 'no swift on PATH' 'Install a Swift toolchain, 6.2 or later, and put it on PATH.'
     local version

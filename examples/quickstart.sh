@@ -70,7 +70,7 @@ build_programs() {
         heartbeat "building $product" swift build --package-path "$ROOT" -c "$configuration" --product "$product" ||
             fail_setup 'the build failed (see above)' 'Repair what the compiler complains about, then start again.'
     done
-    touch -c "$out/matriarch"
+    touch -c "$out/matriarch" 2>/dev/null
 }
 
 prepare_directory() {
