@@ -28,7 +28,7 @@
             let root = "/service/demo/"
             let near = openZooKeeper(ensemble.addresses, root: root)
             let first = try await session(near, lifetime: .seconds(3))
-            #expect(first.renewalInterval == first.granted / 4)
+            #expect(first.renewalInterval == first.granted / 6)
             #expect(await commit(near, .create("leader", bytes("pg1"), .session(first.id))).isCommitted)
             guard case .proven(let sent, let expiry) = await first.renew(holding: true, within: .seconds(5)) else {
                 throw CaseFailure("not proven at the leader")

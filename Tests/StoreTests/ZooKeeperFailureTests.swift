@@ -1,5 +1,6 @@
 #if ZooKeeper
     import ClusterModel
+    import ConfigurationTree
     import PluginInterfaces
     import Testing
 
@@ -157,7 +158,7 @@
             // The parents are closed as well: a namespace of its own.
             let root = "/closed\(nextNumber())/demo/"
             let owner = openZooKeeper([server.address], root: root) {
-                $0.credentials = [Credential(scheme: "digest", secret: "matriarch:secret")]
+                $0.credentials = [Credential(scheme: "digest", secret: Secret("matriarch:secret"))]
                 $0.accessList = [.creator]
             }
             let session = try await session(owner)
@@ -168,7 +169,7 @@
             }
             for secret in [nil, "matriarch:wrong"] {
                 let other = openZooKeeper([server.address], root: root) {
-                    $0.credentials = secret.map { [Credential(scheme: "digest", secret: $0)] } ?? []
+                    $0.credentials = secret.map { [Credential(scheme: "digest", secret: Secret($0))] } ?? []
                 }
                 await #expect { _ = try await other.read(.all, .linearizable, within: .seconds(5)) } throws: {
                     ($0 as? StoreError)?.code == .notAuthorized && "\($0)".contains("zookeeper.auth_data")
@@ -186,7 +187,7 @@
             }
             // The same credentials elsewhere do.
             let peer = openZooKeeper([server.address], root: root) {
-                $0.credentials = [Credential(scheme: "digest", secret: "matriarch:secret")]
+                $0.credentials = [Credential(scheme: "digest", secret: Secret("matriarch:secret"))]
                 $0.accessList = [.creator]
             }
             #expect(try await peer.read(.all, .linearizable, within: .seconds(5)).text("config") == "{}")
@@ -197,7 +198,7 @@
         @Test func aSchemeThatTheServersDoNotKnowIsNamed() async throws {
             let server = try await SharedZooKeeper.shared.server()
             let store = openZooKeeper([server.address], root: root()) {
-                $0.credentials = [Credential(scheme: "nosuch", secret: "a:b")]
+                $0.credentials = [Credential(scheme: "nosuch", secret: Secret("a:b"))]
             }
             let failed = await eventually(within: .seconds(5)) {
                 do {

@@ -31,12 +31,27 @@
             #expect(ledger(3000, proofs: [0, 500, 1000, 1500]).expiry(.follower) == at(3500))
         }
 
+        @Test func proofsOfLongAgoProveNothing() {
+            #expect(ledger(3000, proofs: [0, 500, 9000]).expiry(.follower) == nil)
+            #expect(ledger(3000, proofs: [0, 500, 9000, 9500]).expiry(.follower) == nil)
+            #expect(ledger(3000, proofs: [0, 500, 9000, 9500, 10_000]).expiry(.follower) == at(12_000))
+        }
+
         @Test func proofsTooCloseDoNotCountOneByOne() {
             // Tick 500: a ping each 250 ms.
             #expect(ledger(3000, tick: 500, proofs: [0, 10, 20, 30]).expiry(.follower) == nil)
             #expect(ledger(3000, tick: 500, proofs: [0, 20, 300, 320, 600]).expiry(.follower) == at(3020))
             #expect(ledger(3000, tick: 500, proofs: [0, 274, 548]).expiry(.follower) == nil)
             #expect(ledger(3000, tick: 500, proofs: [0, 275, 550]).expiry(.follower) == at(3000))
+        }
+
+        @Test func aProofThatShowsNothingYetCanWait() {
+            #expect(ledger(3000, tick: 500).worthwhile(.follower) == nil)
+            #expect(ledger(3000, tick: 500, proofs: [0]).worthwhile(.follower) == at(275))
+            #expect(ledger(3000, tick: 500, proofs: [0, 100]).worthwhile(.follower) == at(275))
+            #expect(ledger(3000, tick: 500, proofs: [0, 300]).worthwhile(.follower) == at(575))
+            #expect(ledger(3000, tick: 500, proofs: [0, 300, 575]).worthwhile(.follower) == nil)
+            #expect(ledger(3000, tick: 500, proofs: [0]).worthwhile(.leader) == nil)
         }
 
         @Test func manyProofsAreForgottenInTime() {
@@ -58,7 +73,9 @@
         }
 
         @Test func intervals() {
-            #expect(ledger(3000).interval(.leader) == .milliseconds(750))
+            #expect(ledger(3000).interval(.standalone) == .milliseconds(750))
+            // The connection may move to a follower at any time.
+            #expect(ledger(3000).interval(.leader) == .milliseconds(500))
             #expect(ledger(3000).interval(.follower) == .milliseconds(500))
             // Half a tick and 50 ms at least.
             #expect(ledger(3000, tick: 1000).interval(.follower) == .milliseconds(550))
@@ -69,7 +86,7 @@
 
         @Test func everyProofAtItsTimeKeepsTheLeaseAlive() {
             for (lifetime, tick) in [(3000, 500), (30_000, 2000), (6000, 1000), (1500, 200)] {
-                for role in [ServerRole.leader, .follower] {
+                for role in [ServerRole.standalone, .leader, .follower] {
                     var run = ledger(lifetime, tick: tick)
                     let interval = run.interval(role)
                     for step in 0..<20 {
@@ -94,7 +111,7 @@
 
         @Test func whatAServerSaysOfItself() {
             #expect(ServerProbe.role(in: "Zookeeper version: 3.8.0\nMode: leader\nNode count: 5\n") == .leader)
-            #expect(ServerProbe.role(in: "Mode: standalone\n") == .leader)
+            #expect(ServerProbe.role(in: "Mode: standalone\n") == .standalone)
             #expect(ServerProbe.role(in: "Mode: follower\n") == .follower)
             #expect(ServerProbe.role(in: "Mode: observer\n") == .follower)
             #expect(ServerProbe.role(in: "Mode: read-only\n") == .follower)

@@ -89,7 +89,8 @@
                 "verify": scalar("true"), "hots": scalar("x"),
             ])
             let settings = result.settings
-            #expect(settings?.credentials == [Credential(scheme: "digest", secret: "u:p")])
+            #expect(settings?.credentials == [Credential(scheme: "digest", secret: Secret("u:p"))])
+            #expect(!"\(settings as Any)".contains("u:p"))
             #expect(settings?.accessList == [.creator])
             #expect(settings?.tick == .milliseconds(500))
             #expect(settings?.syncLimit == 4)

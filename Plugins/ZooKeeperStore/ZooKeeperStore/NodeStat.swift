@@ -40,7 +40,7 @@
     }
 
     /// A session's number and password: all that is needed to take it up again.
-    struct ClientIdentity: Hashable, Sendable {
+    struct ClientIdentity: Hashable, Sendable, CustomStringConvertible {
         var number: Int64
         /// 16 bytes, secret.
         var password: [UInt8]
@@ -66,6 +66,8 @@
         }
 
         var session: SessionID { SessionID(zooKeeper: number) }
+        /// Without the password.
+        var description: String { session.text }
     }
 
     extension SessionID {

@@ -3,7 +3,9 @@
 
     /// What kind of server the handle is connected to.
     enum ServerRole: Hashable, Sendable {
-        /// The ensemble's leader, or a server that is alone.
+        /// A server without an ensemble; it stays that.
+        case standalone
+        /// The ensemble's leader, until it is deposed.
         case leader
         /// A follower, an observer, or nobody knows: the careful reckoning holds.
         case follower
@@ -42,10 +44,8 @@
         let lifetime: Duration
         /// Half a tick and half of the slack: how far apart proofs through a follower must be to count one by one.
         let gap: Duration
-        /// How often to prove through a follower.
-        let followerInterval: Duration
-        /// How often to prove to the leader.
-        var leaderInterval: Duration { lifetime / 4 }
+        /// How often to prove in an ensemble.
+        let ensembleInterval: Duration
         /// When the reckoning by heartbeats is configured and leaves enough time.
         let heartbeat: Heartbeat?
 
@@ -72,10 +72,10 @@
             let tickKnown = tick ?? (lifetime > asked ? lifetime / 2 : nil)
             if let tickKnown {
                 gap = tickKnown / 2 + .milliseconds(25)
-                followerInterval = max(sixth, tickKnown / 2 + .milliseconds(50))
+                ensembleInterval = max(sixth, tickKnown / 2 + .milliseconds(50))
             } else {
                 gap = sixth * 0.9
-                followerInterval = sixth
+                ensembleInterval = sixth
             }
             if let tick, let syncLimit {
                 let interval = lifetime / 10
@@ -92,9 +92,20 @@
         }
 
         /// How often to renew.
+        ///
+        /// With the leader as often as through a follower: the connection may move to a follower at any time, and three
+        /// proofs through that one must fit in before the deadline that the last one at the leader set.
         func interval(_ role: ServerRole) -> Duration {
             if let heartbeat { return heartbeat.interval }
-            return role == .leader ? leaderInterval : followerInterval
+            return role == .standalone ? lifetime / 4 : ensembleInterval
+        }
+
+        /// The instant before which one more proof would show nothing yet; nil when the next one may be sent at once.
+        func worthwhile(_ role: ServerRole) -> Instant? {
+            guard let latest, expiry(role) == nil, let first = proofs.first else { return nil }
+            // The first proof's partner comes a gap after it, and the third a gap after that.
+            let middle = proofs.first { $0 >= first + gap }
+            return max(latest, (middle ?? first) + gap)
         }
 
         /// A new connection: what was proved through the old one says nothing about this one's follower.
@@ -107,6 +118,8 @@
         mutating func acknowledge(sent: Instant) {
             if let latest, latest > sent { return }
             latest = sent
+            // Those of an earlier race: what they would prove has passed.
+            proofs.removeAll { $0 + lifetime <= sent }
             // Leaving out a proof is always safe, and many close together add nothing.
             if let last = proofs.last, sent - last < gap / 16 { return }
             proofs.append(sent)
@@ -116,7 +129,7 @@
         /// E as the recorded proofs show it; nil while they show nothing.
         func expiry(_ role: ServerRole) -> Instant? {
             guard let latest else { return nil }
-            return (role == .leader ? latest : spaced(before: latest)).map { $0 + lifetime }
+            return (role == .follower ? spaced(before: latest) : latest).map { $0 + lifetime }
         }
 
         /// E by a heartbeat that was sent then and answered.

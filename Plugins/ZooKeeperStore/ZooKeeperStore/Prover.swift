@@ -20,6 +20,7 @@
             if connection.state.withLock({ $0.ledger?.heartbeat }) != nil { return await heartbeat(holding) }
             do throws(CallFailure) {
                 if let outcome = try await learnVersions(holding) { return outcome }
+                await pace()
                 // Again after a look at what a failed check means: own writes may overtake it.
                 for _ in 0..<4 {
                     switch await prove(holding) {
@@ -31,6 +32,21 @@
                 return .unknown(StoreError(.timedOut, "own entries change faster than they can be checked"))
             } catch {
                 return failed(error)
+            }
+        }
+
+        /// While the proofs through a follower show nothing yet, waits until one more can: written at once, it would only
+        /// burden the ensemble.
+        private func pace() async {
+            let limit = deadline - .milliseconds(100)
+            while SystemClock.now() < limit {
+                let until = connection.state.withLock { state in
+                    state.phase == .connected(live.generation) ? state.ledger?.worthwhile(state.role) : nil
+                }
+                guard let until, until > SystemClock.now() else { return }
+                // In small steps: the server may turn out to be the leader meanwhile.
+                let step = min(until - SystemClock.now(), .milliseconds(20))
+                guard (try? await Task.sleep(for: step)) != nil else { return }
             }
         }
 

@@ -17,7 +17,8 @@
         static func role(in answer: String) -> ServerRole? {
             for line in answer.split(whereSeparator: \.isNewline) where line.hasPrefix("Mode:") {
                 switch line.dropFirst(5).drop(while: \.isWhitespace) {
-                case "leader", "standalone": return .leader
+                case "standalone": return .standalone
+                case "leader": return .leader
                 default: return .follower
                 }
             }
@@ -61,7 +62,7 @@
             func rank(_ probe: ServerProbe?) -> Int {
                 guard let probe else { return 3 }
                 switch probe.role {
-                case .leader: return 0
+                case .leader, .standalone: return 0
                 case .follower: return 1
                 case nil: return 2
                 }

@@ -1,6 +1,7 @@
 #if ZooKeeper
     import CZooKeeper
     import ClusterModel
+    import ConfigurationTree
     import Dispatch
     import Glibc
     import Synchronization
@@ -83,7 +84,7 @@
             // The addresses are numeric; without this the library resolves them again on every turn of its loop.
             zoo_set_servers_resolution_delay(handle, -1)
             for credential in credentials {
-                let secret = Array(credential.secret.utf8)
+                let secret = Array(credential.secret.value.utf8)
                 secret.withUnsafeBytes { bytes in
                     _ = zoo_add_auth(
                         handle, credential.scheme, bytes.baseAddress?.assumingMemoryBound(to: CChar.self),

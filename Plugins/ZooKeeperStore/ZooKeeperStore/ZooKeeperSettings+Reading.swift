@@ -139,7 +139,7 @@
                     reader.complain(
                         at: mark, path: path, "'\(scheme)' is not supported yet; digest with user:password is")
                 default:
-                    credentials.append(Credential(scheme: scheme, secret: secret))
+                    credentials.append(Credential(scheme: scheme, secret: Secret(secret)))
                 }
             }
         }

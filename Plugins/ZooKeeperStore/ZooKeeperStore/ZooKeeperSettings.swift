@@ -1,9 +1,11 @@
 #if ZooKeeper
+    import ConfigurationTree
+
     /// A credential presented to the servers on each connection.
     struct Credential: Hashable, Sendable {
         var scheme: String
-        /// `user:password` for digest; never to be printed.
-        var secret: String
+        /// `user:password` for digest.
+        var secret: Secret
     }
 
     /// What a principal may do with a node.
