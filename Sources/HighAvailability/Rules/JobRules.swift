@@ -11,7 +11,6 @@ enum JobRules {
             if world.term?.fence != fence, world.handover == nil {
                 return Verdict("job.termOver", .warning, "cancelling, for its term is over: \(name)", [], .cancelJob)
             }
-            if case .promote = running.job { break }
             return startTimeout(world, running)
         case .prePromote:
             if world.term == nil {
@@ -40,7 +39,7 @@ enum JobRules {
         if world.now - began > world.settings.primaryStartTimeout, let successor = RaceRules.likelySuccessor(world) {
             return Verdict(
                 "primary.giveWay", .warning,
-                "starting takes longer than primary_start_timeout: giving way to \(successor)",
+                "\(running.job.name) takes longer than primary_start_timeout: giving way to \(successor)",
                 [
                     Fact("since_ms", milliseconds: world.now - began),
                     Fact("primary_start_timeout_ms", milliseconds: world.settings.primaryStartTimeout),

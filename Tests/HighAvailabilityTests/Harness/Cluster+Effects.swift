@@ -69,7 +69,7 @@ extension Cluster {
             node.answers[id, default: []].append(answer)
             if node.answers[id, default: []].count > 1 { complain("\(node.name): request answered twice") }
         case .probeDuplicate(let url):
-            let other = nodes.values.first { $0.apiURL == url && $0 !== node }
+            let other = all.first { $0.apiURL == url && $0 !== node }
             let isAlive =
                 other.map { $0.machine != nil && reachable(node, $0) } ?? aliens.keys.contains { url.contains($0) }
             deliver(node, .duplicateProbed(isAlive: isAlive), after: .milliseconds(10))

@@ -41,6 +41,9 @@ final class Cluster {
     /// Members that are no machines: what they answer when asked; nil: nothing.
     var aliens: [String: () -> PeerStatus?] = [:]
 
+    /// In their order: a dictionary's would differ from run to run.
+    var all: [Node] { names.map { self[$0] } }
+
     var wall: WallTime { Cluster.wallOrigin + (now - Cluster.origin) }
     var elapsed: Duration { now - Cluster.origin }
 
@@ -115,7 +118,7 @@ final class Cluster {
     }
 
     func signalAll() {
-        for node in nodes.values where node.storeReachable { deliver(node, .storeChanged, after: .milliseconds(1)) }
+        for node in all where node.storeReachable { deliver(node, .storeChanged, after: .milliseconds(1)) }
     }
 
     // MARK: - Members
@@ -152,7 +155,7 @@ final class Cluster {
         node.machine = nil
         node.instance += 1
         node.inbox = []
-        for other in nodes.values where other.name != node.name {
+        for other in all where other.name != node.name {
             if other.watches.contains(node.name), reachable(other, node) {
                 deliver(other, .peerSilent(node.name, "connection reset"), after: .milliseconds(2))
             }
@@ -167,7 +170,7 @@ final class Cluster {
         node.isHostDown = true
         node.postgres.crash()
         node.guardian = ModelGuard()
-        for other in nodes.values where other.watches.contains(node.name) {
+        for other in all where other.watches.contains(node.name) {
             deliver(other, .peerSilent(node.name, "no heartbeat"), after: silenceTakes)
         }
     }
@@ -227,7 +230,7 @@ final class Cluster {
     }
 
     func answer(_ id: RequestID) -> OperatorAnswer? {
-        nodes.values.compactMap { $0.answers[id]?.first }.first
+        all.compactMap { $0.answers[id]?.first }.first
     }
 
     /// A client writes to whoever takes it.
@@ -295,7 +298,7 @@ final class Cluster {
         if known == node.lastWord { return }
         node.lastWord = status
         node.lastWord?.askedAt = .distantPast
-        for other in nodes.values where other.watches.contains(node.name) && reachable(node, other) {
+        for other in all where other.watches.contains(node.name) && reachable(node, other) {
             after(.milliseconds(1)) { [unowned self, unowned other] in
                 var word = status
                 word.askedAt = self.now
