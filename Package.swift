@@ -9,10 +9,12 @@ let strict: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
-let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
-let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
@@ -49,6 +51,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.14.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
@@ -77,7 +80,9 @@ let package = Package(
             "ChildProcesses",
             ["ClusterModel", "ConfigurationTree", "PluginInterfaces", subprocess, systemPackage, logging]),
         core("PostgresControl", ["ClusterModel", "PluginInterfaces", "CLibPQ", logging]),
-        core("PeerClient", ["ClusterModel", httpClient, nioCore, nioSSL, logging]),
+        core(
+            "PeerClient",
+            ["ClusterModel", "PluginInterfaces", httpClient, nioCore, nioHTTP, nioPosix, nioSSL, logging]),
         core("LeaseGuard", ["ClusterModel", "CLeaseGuard", logging]),
         // Plain C. The flag keeps the linker from adding Swift's runtime, which would cost the guard its small locked memory.
         .executableTarget(
@@ -92,8 +97,8 @@ let package = Package(
         core(
             "RESTServer",
             [
-                "ClusterModel", "HighAvailability", "ConfigurationTree", hummingbird, hummingbirdTLS, nioCore, nioSSL, logging,
-                serviceLifecycle,
+                "ClusterModel", "HighAvailability", "ConfigurationTree", "PluginInterfaces", hummingbirdCore, httpTypes,
+                nioCore, nioHTTP, nioPosix, nioSSL, logging, serviceLifecycle,
             ]),
         core(
             "OperatorCLI",
@@ -142,7 +147,10 @@ let package = Package(
         tests("PeerClientTests", ["PeerClient", "ClusterModel", "RESTServer", "HighAvailability", logging]),
         tests(
             "RESTServerTests",
-            ["RESTServer", "ClusterModel", "ConfigurationTree", "HighAvailability", "PeerClient", logging]),
+            [
+                "RESTServer", "ClusterModel", "ConfigurationTree", "HighAvailability", "PeerClient", "PluginInterfaces",
+                logging, serviceLifecycle,
+            ]),
         tests("OperatorCLITests", ["OperatorCLI", "ClusterModel", "ConfigurationTree", argumentParser]),
         tests(
             "StoreTests",

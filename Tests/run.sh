@@ -142,7 +142,7 @@ pg_bin=$(postgres_bin)
 passed=0 failed=0 skipped=0 broken=0
 log=$(mktemp "${TMPDIR:-/tmp}/matriarch-tests.XXXXXX")
 
-count() { grep -c -E "$1" "$log"; }
+count() { grep -a -c -E "$1" "$log"; }
 
 # run_suites TITLE EXTRA-OPTION... -- SUITE...
 run_suites() {
@@ -166,9 +166,9 @@ run_suites() {
     # Swift Testing's own lines: a mark, "Test", its name, the outcome. The run's closing line is "Test run with ...".
     local run_lines="${mark}run with"
     local good bad skip
-    good=$(grep -v -E "$run_lines|${mark}case " "$log" | grep -c -E "${mark}.* passed after")
-    bad=$(grep -v -E "$run_lines|${mark}case " "$log" | grep -c -E "${mark}.* failed after")
-    skip=$(grep -v -E "$run_lines|${mark}case " "$log" | grep -c -E "${mark}.* skipped(\.|:|$)")
+    good=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* passed after")
+    bad=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* failed after")
+    skip=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* skipped(\.|:|$)")
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skip))
     if ((status != 0 && bad == 0)); then
         # No test says that it failed, and yet: the process crashed or was ended.
@@ -182,8 +182,8 @@ run_suites() {
 }
 
 case $selection in pure | all) run_suites pure -- "${PURE[@]}" ;; esac
-case $selection in stores | all) run_suites stores -- "${STORES[@]}" ;; esac
-# One cluster at a time: each measures times.
+case $selection in stores | all) run_suites stores --no-parallel -- "${STORES[@]}" ;; esac
+# One at a time: each of these measures times.
 case $selection in system | all) run_suites system --no-parallel -- "${SYSTEM[@]}" ;; esac
 rm -f "$log"
 

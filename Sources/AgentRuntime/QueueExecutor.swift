@@ -17,6 +17,7 @@ final class QueueExecutor: SerialExecutor {
 /// Runs what blocks on a Dispatch thread.
 func blocking<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
     await withCheckedContinuation { waiter in
-        DispatchQueue.global(qos: .userInitiated).async { waiter.resume(returning: work()) }
+        // A serial queue has a thread of its own; the global queues share theirs with Swift's tasks.
+        DispatchQueue(label: "matriarch.blocking").async { waiter.resume(returning: work()) }
     }
 }

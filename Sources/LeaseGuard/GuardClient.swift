@@ -48,7 +48,8 @@ public final class GuardClient: Sendable {
             stateDirectory: stateDirectory, executable: executable, launch: launch, longestTerm: longestTerm,
             until: BootClock.now + within)
         let result: Result<GuardClient, GuardError> = await withCheckedContinuation { waiter in
-            DispatchQueue.global(qos: .userInitiated).async {
+            // A serial queue has a thread of its own; the global queues share theirs with Swift's tasks.
+            DispatchQueue(label: "matriarch.guard.connect").async {
                 waiter.resume(returning: launcher.connect().map { GuardClient(GuardConnection($0)) })
             }
         }

@@ -190,13 +190,12 @@ enum Files {
 
 /// Runs blocking work (file system calls) on threads of its own, never on the cooperative pool.
 enum Blocking {
-    private static let queue = DispatchQueue(label: "matriarch.postgres.files", attributes: .concurrent)
-
     static func run<Value: Sendable>(
         _ work: @escaping @Sendable () throws(PostgresError) -> Value
     ) async throws(PostgresError) -> Value {
         let result: Result<Value, PostgresError> = await withCheckedContinuation { waiter in
-            queue.async {
+            // A serial queue has a thread of its own; global and concurrent ones share theirs with Swift's tasks.
+            DispatchQueue(label: "matriarch.postgres.files").async {
                 do throws(PostgresError) {
                     waiter.resume(returning: .success(try work()))
                 } catch {

@@ -375,7 +375,8 @@
                 done.finish(.success(true))
                 return done
             }
-            DispatchQueue.global(qos: .userInitiated).async {
+            // A serial queue has a thread of its own; the global queues share theirs with Swift's tasks.
+            DispatchQueue(label: "zookeeper.close").async {
                 handle.close(abandon: abandon)
                 done.finish(.success(true))
             }
