@@ -73,9 +73,8 @@ extension Agent {
         case .endTerm:
             link.endTerm()
         case .posture(let posture):
-            let link = self.link
             let term = machine.world.term
-            Task { await link.posture(posture, term: term?.fence, grace: term?.deadlines.granted ?? .seconds(30)) }
+            link.posture(posture, term: term?.fence, grace: term?.deadlines.granted ?? .seconds(30))
         case .stopServer(let mode):
             let link = self.link
             Task { await link.stop(mode) }

@@ -137,6 +137,7 @@ public actor Agent {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.link.run { facts in self.began(facts, version) } }
                 group.addTask { await self.listenToStore() }
+                group.addTask { await self.link.tellPostures() }
             }
         }
         for await event in events {
@@ -152,6 +153,7 @@ public actor Agent {
         roleCallbacks.finish()
         reloadCallbacks.finish()
         await told.value
+        shared.close()
         await peers.shutdown()
         link.close()
         if !storeCloses { await store.close() }

@@ -25,6 +25,8 @@ final class GuardLink: Sendable {
     private let dataDirectory: String
     private let logger: Logger
     private let events: @Sendable (Event) -> Void
+    private let postures: AsyncStream<(GuardPosture, Fence?, Duration)>
+    private let posturesTold: AsyncStream<(GuardPosture, Fence?, Duration)>.Continuation
 
     init(
         stateDirectory: String, executable: String?, dataDirectory: String, logger: Logger,
@@ -35,6 +37,7 @@ final class GuardLink: Sendable {
         self.dataDirectory = dataDirectory
         self.logger = logger
         self.events = events
+        (postures, posturesTold) = AsyncStream.makeStream(of: (GuardPosture, Fence?, Duration).self)
     }
 
     var client: GuardClient? { state.withLock { $0.client } }
@@ -209,7 +212,19 @@ final class GuardLink: Sendable {
         client?.endTerm()
     }
 
-    func posture(_ posture: GuardPosture, term: Fence?, grace: Duration) async {
+    /// Told in the order in which they were decided: each overtakes none.
+    func posture(_ posture: GuardPosture, term: Fence?, grace: Duration) {
+        if posture == .stopping { client?.freeze() }
+        posturesTold.yield((posture, term, grace))
+    }
+
+    func tellPostures() async {
+        for await (posture, term, grace) in postures {
+            await tell(posture, term: term, grace: grace)
+        }
+    }
+
+    private func tell(_ posture: GuardPosture, term: Fence?, grace: Duration) async {
         guard let client else { return }
         do throws(GuardError) {
             switch posture {
@@ -219,9 +234,7 @@ final class GuardLink: Sendable {
             case .primary:
                 try await client.setMode(.primary, term: term)
                 enforce(true)
-            case .stopping:
-                client.freeze()
-                try await client.setMode(.stopping, term: term)
+            case .stopping: try await client.setMode(.stopping, term: term)
             case .paused:
                 enforce(false)
                 try await client.setMode(.paused)

@@ -19,6 +19,7 @@ extension HAMachine {
             world.hasSavedSession = false
             // What the old session still had under way dies with it.
             world.needsResolving = false
+            world.renewInFlight = nil
             world.viewsCountFrom = world.now
             loseLease("the session is gone: \(why)", .immediate)
             world.readWanted = true
