@@ -6,7 +6,7 @@
 
     /// A ZooKeeper server for tests: Debian's, on a free loopback port, with its data in a directory of its own.
     ///
-    /// It dies with the tests: a shell beside it waits for the end of a pipe that only this process holds open.
+    /// It dies with the tests: a shell beside it waits for the end of a connection that only this process holds open.
     final class ZooKeeperServer: Sendable {
         struct Peer: Sendable {
             var number: Int
@@ -73,9 +73,9 @@
             unlink(directory + "/pid")
             unlink(directory + "/keep")
             var ends: [Int32] = [0, 0]
-            guard pipe(&ends) == 0 else { throw CaseFailure("no pipe") }
-            // A child of another test that is started in this very moment may inherit them; it ends with us as well.
-            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            // No child may inherit our end, or it would keep the server alive; a pipe cannot be had like that at once.
+            let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+            guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw CaseFailure("no pair of sockets") }
             let script = """
                 java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.archive) \
                 org.apache.zookeeper.server.quorum.QuorumPeerMain \(directory)/zoo.cfg \
@@ -117,7 +117,14 @@
             try? writeFile(directory + "/keep", "")
             close(running.pipe)
             var status: Int32 = 0
-            waitpid(running.shell, &status, 0)
+            let deadline = SystemClock.now() + .seconds(10)
+            while waitpid(running.shell, &status, WNOHANG) == 0 {
+                if SystemClock.now() > deadline {
+                    if let pid { _ = Glibc.kill(pid, SIGKILL) }
+                    _ = Glibc.kill(running.shell, SIGKILL)
+                }
+                usleep(2000)
+            }
         }
 
         func freeze() { if let pid { _ = Glibc.kill(pid, SIGSTOP) } }

@@ -98,14 +98,18 @@
             let handle = ZooKeeperHandle(
                 servers: ordered, lifetime: asked, resume: resume, credentials: settings.credentials,
                 accessList: settings.accessList, events: { [weak self] event in self?.receive(event) })
-            let isWanted = state.withLock { state in
+            let (isWanted, waiters) = state.withLock { state -> (Bool, [PendingReply<Bool>]) in
                 state.servers = ordered
                 state.offered = ordered
                 if handle == nil { state.trouble = "ZooKeeper's client library refused to start" }
-                guard state.phase != .closed else { return false }
+                guard state.phase != .closed else { return (false, []) }
                 state.handle = handle
-                return true
+                // Events may have come before.
+                guard handle != nil, state.phase != .opening else { return (true, []) }
+                defer { state.waiters = [] }
+                return (true, state.waiters)
             }
+            for waiter in waiters { waiter.finish(.success(true)) }
             guard let handle else {
                 queue.asyncAfter(deadline: .now() + .seconds(1)) { self.open() }
                 return
@@ -311,7 +315,10 @@
                     switch state.phase {
                     case .connected(let generation):
                         guard let handle = state.handle, let identity = state.identity else {
-                            throw StoreError(.unreachable, "no connection to ZooKeeper yet")
+                            // The library was faster than the call that made the handle: that one wakes us.
+                            let waiter = PendingReply<Bool>()
+                            state.waiters.append(waiter)
+                            return (nil, waiter)
                         }
                         return (Live(handle: handle, generation: generation, session: identity.session), nil)
                     case .opening:
@@ -334,7 +341,11 @@
                 _ = await waiter?.wait(until: patient ? deadline : min(deadline, limit))
                 let problem = state.withLock { state -> StoreError? in
                     state.waiters.removeAll { $0 === waiter }
-                    return state.phase == .opening ? unreachable(state) : nil
+                    switch state.phase {
+                    case .opening: return unreachable(state)
+                    case .connected: return state.handle == nil ? unreachable(state) : nil
+                    case .disconnected, .dead, .closed: return nil
+                    }
                 }
                 if let problem { throw problem }
             }
