@@ -27,7 +27,14 @@ struct GuardPacket {
             var descriptors: [Int32] = [-1, -1, -1, -1]
             var count: Int32 = 0
             let length = mg_socket_receive(socket, buffer.baseAddress, capacity, &descriptors, &count)
-            if length < 0 { return errno == EAGAIN ? .nothing : .malformed(describe(errno)) }
+            if length < 0 {
+                switch errno {
+                case EAGAIN: return .nothing
+                // A guard that was killed with our message unread ends the connection this way.
+                case ECONNRESET, EPIPE: return .ended
+                default: return .malformed(describe(errno))
+                }
+            }
             if length == 0 { return .ended }
             let received = Array(descriptors.prefix(Int(count)))
             guard let packet = GuardPacket(UnsafeRawBufferPointer(rebasing: buffer[..<length])) else {
