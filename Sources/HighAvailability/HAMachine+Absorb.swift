@@ -26,6 +26,8 @@ extension HAMachine {
             world.readWanted = true
         case .storeConnected:
             world.readWanted = true
+            world.nextReadAt = world.now
+            world.nextRenewAt = world.now
         case .storeDisconnected(let why):
             trouble(why)
 

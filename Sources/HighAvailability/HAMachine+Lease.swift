@@ -1,6 +1,9 @@
 import ClusterModel
 
 extension HAMachine {
+    /// Between a renewal that failed and the next try.
+    static let renewalPause: Duration = .milliseconds(50)
+
     /// A session is wanted from the start on, and again whenever it was lost.
     mutating func keepSession() {
         guard world.server != .unknown, !world.isLeaving else { return }
@@ -65,7 +68,9 @@ extension HAMachine {
                 let id = newID()
                 world.renewInFlight = id
                 world.renewalFence = heldFence
-                emit(.renew(id, holding: holding, within: max(interval(facts), .milliseconds(200))))
+                // Given up a little before the next is due: two may fail in a row, and a third is still sent before F.
+                let within = max(interval(facts) - Self.renewalPause, .milliseconds(100))
+                emit(.renew(id, holding: holding, within: within))
             } else {
                 wake(at: world.nextRenewAt)
             }
@@ -163,7 +168,7 @@ extension HAMachine {
         case .unknown(let why):
             if case .held = world.lease {
                 trouble(why)
-                world.nextRenewAt = world.now + .milliseconds(50)
+                world.nextRenewAt = world.now + Self.renewalPause
             } else if case .none = world.lease {
                 world.nextRenewAt = world.now + interval(facts)
             } else {

@@ -93,7 +93,13 @@ extension Cluster {
 
     private func cleanStop(_ node: Node, _ done: @escaping () -> Void) {
         guard let started = node.postgres.run?.started else { return done() }
-        if node.postgres.hangsInStop { return }
+        if node.postgres.hangsInStop {
+            // Only somebody else can end it.
+            after(.milliseconds(20)) { [unowned self, unowned node] in
+                if node.postgres.run?.started == started { self.cleanStop(node, done) } else { done() }
+            }
+            return
+        }
         after(node.postgres.stopTakes) { [unowned self, unowned node] in
             guard node.postgres.run?.started == started else { return done() }
             node.postgres.beginCleanStop()
