@@ -40,7 +40,11 @@ extension HAMachine {
                     record(
                         "lease.expiredInPause", .warning,
                         "PAUSE: the lease was not renewed in time; PostgreSQL keeps running", facts)
+                    // The guard keeps what it was armed with.
+                    let armed = world.armedTerm
                     drop(term)
+                    world.armedTerm = armed
+                    world.readWanted = true
                 } else {
                     record("lease.deadline", .warning, "no renewal was proven in time: stopping PostgreSQL", facts)
                     // After a long sleep Q has passed too: then another may lead already.

@@ -30,7 +30,12 @@ extension Cluster {
 
     private func watch(_ node: Node, _ deadlines: LeaseDeadlines) {
         after(max(.zero, deadlines.quit - now)) { [unowned self, unowned node] in
-            guard node.guardian.deadlines == deadlines, node.guardian.posture != .paused else { return }
+            guard node.guardian.deadlines == deadlines else { return }
+            if node.guardian.posture == .paused {
+                // Not in force, and not over.
+                node.guardian.deadlines = nil
+                return
+            }
             node.guardian.over = max(node.guardian.over, node.guardian.term ?? node.guardian.over)
             node.guardian.deadlines = nil
             guard let run = node.postgres.run, node.guardian.isEnforced || run.isPrimary else { return }
