@@ -189,6 +189,15 @@ extension HAMachine {
         world.storeTrouble = why
     }
 
+    mutating func storeAnswered() {
+        if world.storeTrouble != nil {
+            record("store.reachable", .action, "the store answers again")
+            world.storeTrouble = nil
+        }
+        world.storeLastSeen = world.wall
+        world.storeLastSeenAt = world.now
+    }
+
     private mutating func absorb(view: ClusterView) {
         if let old = world.view, view.revision < old.revision {
             world.readWanted = true
@@ -200,12 +209,7 @@ extension HAMachine {
             world.readWanted = true
             return
         }
-        if world.storeTrouble != nil {
-            record("store.reachable", .action, "the store answers again")
-            world.storeTrouble = nil
-        }
-        world.storeLastSeen = world.wall
-        world.storeLastSeenAt = world.now
+        storeAnswered()
         if view.problems != world.view?.problems ?? [], !view.problems.isEmpty {
             record(
                 "store.unreadable", .warning, "the store holds what cannot be read; it is left out",

@@ -71,6 +71,7 @@ extension HAMachine {
             if world.now >= world.nextRenewAt {
                 let id = newID()
                 world.renewInFlight = id
+                world.renewSentAt = world.now
                 world.renewalFence = heldFence
                 // Given up a little before the next is due: two may fail in a row, and a third is still sent before F.
                 let within = max(interval(facts) - Self.renewalPause, .milliseconds(100))
@@ -158,9 +159,7 @@ extension HAMachine {
         switch outcome {
         case .proven(let sent, let notExpiredBefore):
             world.nextRenewAt = sent + interval(facts)
-            world.storeTrouble = nil
-            world.storeLastSeen = world.wall
-            world.storeLastSeenAt = world.now
+            storeAnswered()
             let deadlines = LeaseDeadlines(notExpiredBefore: notExpiredBefore, granted: facts.granted)
             renewed(sent: sent, deadlines)
         case .gone(let why):
@@ -171,7 +170,7 @@ extension HAMachine {
             loseLease("the store says that it is not ours: \(why)", .immediate)
         case .unknown(let why):
             if case .held = world.lease {
-                trouble(why)
+                if world.renewSentAt >= world.storeLastSeenAt { trouble(why) }
                 world.nextRenewAt = world.now + Self.renewalPause
             } else if case .none = world.lease {
                 world.nextRenewAt = world.now + interval(facts)

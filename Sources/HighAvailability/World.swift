@@ -163,6 +163,7 @@ public struct World: Sendable {
     // The lease.
     public var lease: LeasePhase = .none
     public var renewInFlight: EffectID?
+    public var renewSentAt: Instant = .distantPast
     /// The holding that the renewal in flight is for; nil: the session alone, or an entry whose number is not known yet.
     public var renewalFence: Fence?
     /// No acquire and no release before this: the last one was not even sent.
