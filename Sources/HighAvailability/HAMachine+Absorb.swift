@@ -27,6 +27,8 @@ extension HAMachine {
             world.readWanted = true
         case .storeConnected:
             world.readWanted = true
+            world.nextReadAt = world.now
+            world.nextRenewAt = world.now
         case .storeDisconnected(let why):
             trouble(why)
 
@@ -42,7 +44,8 @@ extension HAMachine {
             if world.resolvingRead == id { world.resolvingRead = nil }
             world.nextReadAt = world.now + .milliseconds(500)
             world.readWanted = true
-            trouble(why)
+            // A read from before the store was last heard says nothing new.
+            if world.readSentAt >= world.storeLastSeenAt { trouble(why) }
         case .committed(let id, let outcome): absorb(commit: id, outcome)
         case .renewed(let id, let outcome): absorb(renewal: id, outcome)
         case .released(_, let outcome): absorb(release: outcome)
@@ -133,7 +136,15 @@ extension HAMachine {
             world.isProbingDuplicate = false
             world.hasProbedDuplicate = true
             world.isDuplicate = isAlive
-        case .asked(let id, let request): absorb(request: id, request)
+        case .asked(let id, let request):
+            record("operator.asked", .action, "an operator asks for: \(request.name)", describe(request))
+            if world.sessionFacts != nil, world.view != nil, !world.isViewFresh {
+                var pending = pendingRequest(id, request)
+                pending.deadline = world.now + .seconds(5)
+                world.deferred.append(pending)
+            } else {
+                absorb(request: id, request)
+            }
         case .stopAsked:
             if !world.isStopping {
                 world.isStopping = true
@@ -179,6 +190,15 @@ extension HAMachine {
         world.storeTrouble = why
     }
 
+    mutating func storeAnswered() {
+        if world.storeTrouble != nil {
+            record("store.reachable", .action, "the store answers again")
+            world.storeTrouble = nil
+        }
+        world.storeLastSeen = world.wall
+        world.storeLastSeenAt = world.now
+    }
+
     private mutating func absorb(view: ClusterView) {
         if let old = world.view, view.revision < old.revision {
             world.readWanted = true
@@ -190,12 +210,7 @@ extension HAMachine {
             world.readWanted = true
             return
         }
-        if world.storeTrouble != nil {
-            record("store.reachable", .action, "the store answers again")
-            world.storeTrouble = nil
-        }
-        world.storeLastSeen = world.wall
-        world.storeLastSeenAt = world.now
+        storeAnswered()
         if view.problems != world.view?.problems ?? [], !view.problems.isEmpty {
             record(
                 "store.unreadable", .warning, "the store holds what cannot be read; it is left out",
@@ -214,6 +229,9 @@ extension HAMachine {
         if let handover = world.handover, case .releasing = handover.phase, !world.isLeaderEntryOurs {
             world.handover = nil
         }
+        let deferred = world.deferred
+        world.deferred = []
+        for pending in deferred { absorb(request: pending.id, pending.request) }
     }
 
     private mutating func notePause(_ view: ClusterView) {
@@ -504,6 +522,7 @@ extension HAMachine {
             world.needsClone = nil
             world.stopForClone = false
             world.bootstrapped = nil
+            world.divergedFrom = nil
             clearMarker()
             world.crashedSince = nil
             world.server = .down(.initialized(control))

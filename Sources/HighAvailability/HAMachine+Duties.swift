@@ -12,6 +12,7 @@ extension HAMachine {
             }
             let id = newID()
             world.readInFlight = id
+            world.readSentAt = world.now
             world.readWanted = false
             if world.needsResolving { world.resolvingRead = id }
             emit(.read(id, resolving: world.needsResolving))

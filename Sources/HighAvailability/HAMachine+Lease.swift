@@ -1,6 +1,9 @@
 import ClusterModel
 
 extension HAMachine {
+    /// Between a renewal that failed and the next try.
+    static let renewalPause: Duration = .milliseconds(50)
+
     /// A session is wanted from the start on, and again whenever it was lost.
     mutating func keepSession() {
         guard world.server != .unknown, !world.isLeaving else { return }
@@ -37,7 +40,11 @@ extension HAMachine {
                     record(
                         "lease.expiredInPause", .warning,
                         "PAUSE: the lease was not renewed in time; PostgreSQL keeps running", facts)
+                    // The guard keeps what it was armed with.
+                    let armed = world.armedTerm
                     drop(term)
+                    world.armedTerm = armed
+                    world.readWanted = true
                 } else {
                     record("lease.deadline", .warning, "no renewal was proven in time: stopping PostgreSQL", facts)
                     // After a long sleep Q has passed too: then another may lead already.
@@ -64,8 +71,11 @@ extension HAMachine {
             if world.now >= world.nextRenewAt {
                 let id = newID()
                 world.renewInFlight = id
+                world.renewSentAt = world.now
                 world.renewalFence = heldFence
-                emit(.renew(id, holding: holding, within: max(interval(facts), .milliseconds(200))))
+                // Given up a little before the next is due: two may fail in a row, and a third is still sent before F.
+                let within = max(interval(facts) - Self.renewalPause, .milliseconds(100))
+                emit(.renew(id, holding: holding, within: within))
             } else {
                 wake(at: world.nextRenewAt)
             }
@@ -149,9 +159,7 @@ extension HAMachine {
         switch outcome {
         case .proven(let sent, let notExpiredBefore):
             world.nextRenewAt = sent + interval(facts)
-            world.storeTrouble = nil
-            world.storeLastSeen = world.wall
-            world.storeLastSeenAt = world.now
+            storeAnswered()
             let deadlines = LeaseDeadlines(notExpiredBefore: notExpiredBefore, granted: facts.granted)
             renewed(sent: sent, deadlines)
         case .gone(let why):
@@ -162,8 +170,8 @@ extension HAMachine {
             loseLease("the store says that it is not ours: \(why)", .immediate)
         case .unknown(let why):
             if case .held = world.lease {
-                trouble(why)
-                world.nextRenewAt = world.now + .milliseconds(50)
+                if world.renewSentAt >= world.storeLastSeenAt { trouble(why) }
+                world.nextRenewAt = world.now + Self.renewalPause
             } else if case .none = world.lease {
                 world.nextRenewAt = world.now + interval(facts)
             } else {

@@ -38,6 +38,10 @@ extension HAMachine {
                 emit(.cancelJob(job.id))
             }
             return false
+        case .stopDiverged(let fence):
+            world.divergedFrom = fence
+            start(.stop(.fast))
+            return false
         case .stopServer(let mode):
             // Asked once; the server's end is the answer. The guard escalates at its deadline.
             world.isStopAsked = true

@@ -7,7 +7,6 @@ extension HAMachine {
     }
 
     mutating func absorb(request id: RequestID, _ request: OperatorRequest) {
-        record("operator.asked", .action, "an operator asks for: \(request.name)", describe(request))
         switch request {
         case .switchover(let leader, let candidate, let scheduledAt):
             if leader == nil {
@@ -70,13 +69,13 @@ extension HAMachine {
         }
     }
 
-    private func pendingRequest(_ id: RequestID, _ request: OperatorRequest) -> PendingRequest {
+    func pendingRequest(_ id: RequestID, _ request: OperatorRequest) -> PendingRequest {
         let patience = max(.seconds(10), world.settings.loopWait) * 2
         return PendingRequest(
             id: id, request: request, deadline: world.now + patience, leader: world.view?.leader?.name)
     }
 
-    private func describe(_ request: OperatorRequest) -> [Fact] {
+    func describe(_ request: OperatorRequest) -> [Fact] {
         switch request {
         case .switchover(let leader, let candidate, let at):
             [Fact("from", leader), Fact("to", candidate), Fact("at", at?.iso8601())]
@@ -226,6 +225,14 @@ extension HAMachine {
 
     /// Ends the switchovers and failovers that are waited for: a new leader, an emptied request, or no more patience.
     mutating func keepRequests() {
+        for pending in world.deferred {
+            if world.now >= pending.deadline {
+                world.deferred.removeAll { $0.id == pending.id }
+                answer(pending.id, OperatorAnswer(.unavailable, "\(pending.request.name): the store does not answer"))
+            } else {
+                wake(at: pending.deadline)
+            }
+        }
         for pending in world.pending {
             switch pending.request {
             case .switchover(_, let candidate, nil), .failover(let candidate):

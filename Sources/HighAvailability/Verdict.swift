@@ -17,6 +17,8 @@ public enum Intention: Hashable, Sendable {
     case startJob(Job)
     case cancelJob
     case stopServer(StopMode)
+    /// The data is not the past of this term's leader: stop, to rejoin.
+    case stopDiverged(Fence)
     case beginInitialize
     case finishBootstrap(ControlData)
     case abandonBootstrap(String)

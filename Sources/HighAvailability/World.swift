@@ -145,6 +145,8 @@ public struct World: Sendable {
     public var readInFlight: EffectID?
     public var readWanted = true
     public var nextReadAt: Instant = .distantPast
+    /// When the read in flight was begun.
+    public var readSentAt: Instant = .distantPast
     public var cachedConfiguration: JSONObject?
     /// Views asked for before this are not believed: something of ours about the lease was settled since.
     public var viewsCountFrom: Instant = .distantPast
@@ -161,6 +163,7 @@ public struct World: Sendable {
     // The lease.
     public var lease: LeasePhase = .none
     public var renewInFlight: EffectID?
+    public var renewSentAt: Instant = .distantPast
     /// The holding that the renewal in flight is for; nil: the session alone, or an entry whose number is not known yet.
     public var renewalFence: Fence?
     /// No acquire and no release before this: the last one was not even sent.
@@ -204,6 +207,8 @@ public struct World: Sendable {
     public var marker: PromotionMarker?
     /// The leader's term that the data was rewound to, or found to be the past of.
     public var rewoundTo: Fence?
+    /// The leader's term that the running data was found not to be the past of.
+    public var divergedFrom: Fence?
     /// Since when the running standby has no live receiver; nil: it streams.
     public var notStreamingSince: Instant?
     /// When the present leader's term was first seen.
@@ -243,6 +248,8 @@ public struct World: Sendable {
     public var race: Race?
     public var handover: Handover?
     public var pending: [PendingRequest] = []
+    /// Asked while the view was older than our own last change: judged with the next one.
+    public var deferred: [PendingRequest] = []
     public var scheduledRestart: RestartRequest?
     public var scheduledRestartStart: String?
     public var isStopping = false
@@ -391,12 +398,17 @@ extension World {
         view?.history?.rows.last { $0.timeline == timeline }?.switchLSN
     }
 
-    /// The timeline that the data is on. Until its first checkpoint after a promotion `pg_control` names the one before.
+    /// The timeline that the data is on. Until its first checkpoint after a promotion `pg_control` names the one before;
+    /// a standby's may be beyond that of its last restartpoint.
     public func timeline(of control: ControlData) -> Timeline {
-        guard let marker, marker.timeline == control.timeline.next else { return control.timeline }
         switch control.state {
-        case .inProduction, .shuttingDown, .inCrashRecovery: return marker.timeline
-        case .startingUp, .shutDown, .shutDownInRecovery, .inArchiveRecovery, .unrecognized: return control.timeline
+        case .inProduction, .shuttingDown, .inCrashRecovery:
+            guard let marker, marker.timeline == control.timeline.next else { return control.timeline }
+            return marker.timeline
+        case .shutDownInRecovery, .inArchiveRecovery:
+            return max(control.timeline, control.minimumRecoveryTimeline)
+        case .startingUp, .shutDown, .unrecognized:
+            return control.timeline
         }
     }
 

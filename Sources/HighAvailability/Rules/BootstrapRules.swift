@@ -53,6 +53,9 @@ enum BootstrapRules {
     /// Our bootstrap made its data: registering it and taking the lead is one transaction.
     static func finish(_ world: World) -> Verdict? {
         guard let made = world.bootstrapped, let view = world.view, case .none = world.lease else { return nil }
+        guard world.isViewFresh, world.now >= world.nextLeaseTryAt else {
+            return .wait("store.stale", "waiting for a fresh view of the store")
+        }
         switch view.initialize {
         case .inProgress(let version) where version == world.bootstrapVersion && view.leader == nil:
             return Verdict(

@@ -41,6 +41,9 @@ enum FollowRules {
             if !wasPrimary { return start(world, "rejoin.start", facts) }
             return .wait("rejoin.wait", "waiting until \(leader.name) shows its timeline before rejoining", facts)
         }
+        if world.divergedFrom == leader.fence {
+            return diverged(world, "our data was seen not to be the leader's past", facts)
+        }
         if timeline > theirs {
             return diverged(world, "our timeline \(timeline) is not the leader's past", facts)
         }
@@ -103,7 +106,7 @@ enum FollowRules {
             if sample.timeline > theirs {
                 return Verdict(
                     "follow.diverged", .warning, "our timeline is not the leader's past: stopping to rejoin", facts,
-                    .startJob(.stop(.fast)))
+                    .stopDiverged(leader.fence))
             }
             // Received is not replayed: what was not, is left behind at the switch of the timeline.
             // A standby whose receiver has just ended may stand on a newer timeline than it can tell; one that cannot
@@ -114,7 +117,7 @@ enum FollowRules {
             {
                 return Verdict(
                     "follow.diverged", .warning, "our WAL goes beyond the end of our timeline: stopping to rejoin",
-                    facts + [Fact("timeline_end", end)], .startJob(.stop(.fast)))
+                    facts + [Fact("timeline_end", end)], .stopDiverged(leader.fence))
             }
         }
         if !world.isPaused {

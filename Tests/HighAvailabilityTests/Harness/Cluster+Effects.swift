@@ -188,7 +188,8 @@ extension Cluster {
         let sent = now
         let granted = ttl
         guard node.storeReachable, let session = node.session else {
-            deliver(node, .renewed(id, .unknown("no server answers")), after: within)
+            // A client without a connection fails fast.
+            deliver(node, .renewed(id, .unknown("no server answers")), after: min(within, .milliseconds(100)))
             return
         }
         var back = Cluster.storeDelay / 2

@@ -30,7 +30,12 @@ extension Cluster {
 
     private func watch(_ node: Node, _ deadlines: LeaseDeadlines) {
         after(max(.zero, deadlines.quit - now)) { [unowned self, unowned node] in
-            guard node.guardian.deadlines == deadlines, node.guardian.posture != .paused else { return }
+            guard node.guardian.deadlines == deadlines else { return }
+            if node.guardian.posture == .paused {
+                // Not in force, and not over.
+                node.guardian.deadlines = nil
+                return
+            }
             node.guardian.over = max(node.guardian.over, node.guardian.term ?? node.guardian.over)
             node.guardian.deadlines = nil
             guard let run = node.postgres.run, node.guardian.isEnforced || run.isPrimary else { return }
@@ -93,7 +98,13 @@ extension Cluster {
 
     private func cleanStop(_ node: Node, _ done: @escaping () -> Void) {
         guard let started = node.postgres.run?.started else { return done() }
-        if node.postgres.hangsInStop { return }
+        if node.postgres.hangsInStop {
+            // Only somebody else can end it.
+            after(.milliseconds(20)) { [unowned self, unowned node] in
+                if node.postgres.run?.started == started { self.cleanStop(node, done) } else { done() }
+            }
+            return
+        }
         after(node.postgres.stopTakes) { [unowned self, unowned node] in
             guard node.postgres.run?.started == started else { return done() }
             node.postgres.beginCleanStop()

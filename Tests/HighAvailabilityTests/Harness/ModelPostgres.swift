@@ -45,7 +45,7 @@ struct ModelPostgres {
         return .initialized(
             ControlData(
                 systemIdentifier: identifier, state: state, timeline: controlTimeline, checkpoint: checkpoint,
-                minimumRecoveryEnd: lsn, minimumRecoveryTimeline: controlTimeline))
+                minimumRecoveryEnd: lsn, minimumRecoveryTimeline: branch.timeline))
     }
 
     var control: ControlData? {
