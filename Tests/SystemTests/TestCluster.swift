@@ -363,6 +363,10 @@ final class TestCluster {
             let lines = (readText(member.log) ?? "").split(separator: "\n")
             text += "\n--- \(member.name) (agent \(member.agentPid ?? 0), guard \(member.guardPid ?? 0), postmaster "
             text += "\(member.postmasterPid ?? 0)), its last lines:\n" + lines.suffix(25).joined(separator: "\n")
+            // A crash is told with the stack of the thread that crashed, above the registers.
+            let crash = lines.filter { $0.contains("Fatal error") || $0.contains("Program crashed") }
+            let stack = lines.drop { !($0.hasPrefix("Thread ") && $0.contains("crashed")) }.prefix(25)
+            if !crash.isEmpty { text += "\n--- it crashed:\n" + (crash + stack).joined(separator: "\n") }
         }
         if environment.keeps { text += "\nkept: \(directory)" }
         return text
