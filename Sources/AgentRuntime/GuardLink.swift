@@ -15,6 +15,7 @@ final class GuardLink: Sendable {
         /// The guard's counter, how long it has stood still, and when that was looked at.
         var lastRounds: (count: UInt64, stalled: Duration, at: Instant)?
         var isEnforcing = false
+        var watch: RoundsWatch?
         var granted: Duration = .seconds(30)
         var isClosed = false
     }
@@ -116,13 +117,12 @@ final class GuardLink: Sendable {
     }
 
     private func listen(_ client: GuardClient) async {
-        await withDiscardingTaskGroup { group in
-            group.addTask { await self.watchRounds(client) }
-            for await report in client.reports {
-                await take(report)
-            }
-            group.cancelAll()
+        let watch = RoundsWatch { [weak self] in self?.lookAtRounds(client) ?? .over }
+        state.withLock { $0.watch = watch }
+        for await report in client.reports {
+            await take(report)
         }
+        watch.end()
     }
 
     private func take(_ report: GuardReport) async {
@@ -165,35 +165,28 @@ final class GuardLink: Sendable {
 
     /// A stopped guard enforces nothing until its own timer ends it: the agent ends it at once, and its death ends
     /// PostgreSQL (the death signal), which is started again in place under a new guard.
-    private func watchRounds(_ client: GuardClient) async {
-        while !Task.isCancelled {
-            let granted = state.withLock { $0.isEnforcing ? $0.granted : nil }
-            guard let granted else {
-                try? await Task.sleep(for: .seconds(1), tolerance: .milliseconds(200))
-                continue
+    private func lookAtRounds(_ client: GuardClient) -> RoundsWatch.Next {
+        let rounds = client.rounds
+        let now = SystemClock.now()
+        let (patience, stalled) = state.withLock { state -> (Duration?, Duration) in
+            guard state.isEnforcing else { return (nil, .zero) }
+            let interval = min(state.granted / 8, .milliseconds(250))
+            let patience = max(interval + LeaseDeadlines.stoppingBudget(state.granted) / 2, .milliseconds(750))
+            var stalled: Duration = .zero
+            if let known = state.lastRounds, known.count == rounds {
+                // A pause of our own (or of the whole host) is no evidence against the guard.
+                stalled = known.stalled + min(now - known.at, patience / 2)
             }
-            let interval = min(granted / 8, .milliseconds(250))
-            let patience = max(interval + LeaseDeadlines.stoppingBudget(granted) / 2, .milliseconds(750))
-            try? await Task.sleep(for: patience / 3, tolerance: .milliseconds(20))
-            let now = SystemClock.now()
-            let rounds = client.rounds
-            let stalled = state.withLock { state -> Duration in
-                guard state.isEnforcing else { return .zero }
-                var stalled: Duration = .zero
-                if let known = state.lastRounds, known.count == rounds {
-                    // A pause of our own (or of the whole host) is no evidence against the guard.
-                    stalled = known.stalled + min(now - known.at, patience / 2)
-                }
-                state.lastRounds = (rounds, stalled, now)
-                return stalled
-            }
-            let pid = client.latestStatus.pid
-            guard stalled > patience, pid > 1 else { continue }
-            logger.warning("the guard stands still for \(stalled.milliseconds) ms: ending it, and PostgreSQL with it")
-            if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
-            kill(pid, SIGKILL)
-            return
+            state.lastRounds = (rounds, stalled, now)
+            return (patience, stalled)
         }
+        guard let patience else { return .whenToldSo }
+        let pid = client.latestStatus.pid
+        guard stalled > patience, pid > 1 else { return .after(patience / 3) }
+        logger.warning("the guard stands still for \(stalled.milliseconds) ms: ending it, and PostgreSQL with it")
+        if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
+        kill(pid, SIGKILL)
+        return .over
     }
 
     // MARK: - Orders
@@ -247,10 +240,12 @@ final class GuardLink: Sendable {
 
     /// Only while a running primary has a deadline does the guard look often enough for its standing still to be noticed.
     private func enforce(_ isEnforcing: Bool) {
-        state.withLock {
-            $0.isEnforcing = isEnforcing
-            $0.lastRounds = nil
+        let watch = state.withLock { state in
+            state.isEnforcing = isEnforcing
+            state.lastRounds = nil
+            return state.watch
         }
+        if isEnforcing { watch?.lookNow() }
     }
 
     /// Stops PostgreSQL outside of any job.

@@ -93,7 +93,7 @@ public final class PeerClient: Sendable {
             open: { [weak self] url in
                 guard let self else { throw PeerError.shutDown }
                 return try await self.openStream(url)
-            }, logger: logger)
+            }, loop: Self.loops.next(), logger: logger)
         let task = Task {
             await follower.run { word in
                 if heartbeats || word != .heartbeat { continuation.yield(word) }

@@ -19,6 +19,7 @@ struct PeerFollower: Sendable {
     var name: String
     var apiURL: String
     var open: @Sendable (_ url: String) async throws -> HTTPClientResponse
+    var loop: any EventLoop
     var logger: Logger
 
     /// How one connection ended.
@@ -76,17 +77,8 @@ struct PeerFollower: Sendable {
                 }
             }
             group.addTask {
-                while !Task.isCancelled {
-                    let due = lastWord.instant + Self.silence
-                    let now = SystemClock.now()
-                    if now >= due { return .ended("no word for \(Self.silence.milliseconds) ms") }
-                    try? await Task.sleep(for: due - now, tolerance: .milliseconds(5), clock: .continuous)
-                    // Woken far too late: it was we who were stopped. What arrived meanwhile is read first.
-                    if SystemClock.now() > due + .milliseconds(500) {
-                        try? await Task.sleep(for: .milliseconds(500), clock: .continuous)
-                    }
-                }
-                return .ended("cancelled")
+                await lastWord.silence(on: loop)
+                return .ended("no word for \(Self.silence.milliseconds) ms")
             }
             let first = await group.next() ?? .ended("cancelled")
             group.cancelAll()
@@ -124,10 +116,46 @@ struct PeerFollower: Sendable {
 private final class LastWord: Sendable {
     private let state = Mutex(SystemClock.now())
 
-    var instant: Instant { state.withLock { $0 } }
-
     func isNow() {
         state.withLock { $0 = SystemClock.now() }
+    }
+
+    /// Returns when no word came for too long, or when cancelled.
+    ///
+    /// The event loop keeps the time: it looks again every few seconds for every peer, and wakes no other thread for it.
+    func silence(on loop: any EventLoop) async {
+        let over = loop.makePromise(of: Void.self)
+        let isOver = Mutex(false)
+        let finish: @Sendable () -> Void = {
+            let isFirst = isOver.withLock { isOver in
+                defer { isOver = true }
+                return !isOver
+            }
+            if isFirst { over.succeed() }
+        }
+        await withTaskCancellationHandler {
+            look(on: loop, finish: finish, isOver: { isOver.withLock { $0 } })
+            try? await over.futureResult.get()
+        } onCancel: {
+            finish()
+        }
+    }
+
+    private func look(
+        on loop: any EventLoop, finish: @escaping @Sendable () -> Void, isOver: @escaping @Sendable () -> Bool
+    ) {
+        let due = state.withLock { $0 } + PeerFollower.silence
+        let left = due - SystemClock.now()
+        if left <= .zero { return finish() }
+        loop.scheduleTask(in: .nanoseconds(left.nanosecondsClamped)) { [self] in
+            guard !isOver() else { return }
+            if SystemClock.now() > due + .milliseconds(500) {
+                // Woken far too late: it was we who were stopped. What arrived meanwhile is read first.
+                loop.scheduleTask(in: .milliseconds(500)) { [self] in look(on: loop, finish: finish, isOver: isOver) }
+            } else {
+                look(on: loop, finish: finish, isOver: isOver)
+            }
+        }
     }
 }
 
