@@ -64,6 +64,7 @@ import Testing
                 try check(first.member == leader.name, "\(first.member) leads instead of \(leader.name)")
                 try cluster.requireExplained(leader, Rules.crashed, since: since)
                 // A server that crashes again and again is given up for another: each round hits another member.
+                try cluster.waitUntilHealthy()
                 let moved = try cluster.matriarch(["switchover", "--force"])
                 try check(moved.status == 0, "matriarch switchover: \(moved.output)")
                 return .mustKeep
