@@ -76,8 +76,7 @@ extension Agent {
             let term = machine.world.term
             link.posture(posture, term: term?.fence, grace: term?.deadlines.granted ?? .seconds(30))
         case .stopServer(let mode):
-            let link = self.link
-            Task { await link.stop(mode) }
+            link.stop(mode)
         case .startJob(let id, let job):
             start(id, job)
         case .cancelJob(let id):
@@ -165,10 +164,16 @@ extension Agent {
     private func opened(_ session: any StoreSession) {
         self.session = session
         if let resumption = session.resumption {
-            do throws(AgentError) {
-                try state.save(session: resumption)
-            } catch {
-                logger.warning("the session is not saved, a restart will not resume it: \(error)")
+            let state = self.state
+            let logger = self.logger
+            Task {
+                await blocking {
+                    do throws(AgentError) {
+                        try state.save(session: resumption)
+                    } catch {
+                        logger.warning("the session is not saved, a restart will not resume it: \(error)")
+                    }
+                }
             }
         }
         yield(

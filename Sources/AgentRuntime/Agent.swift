@@ -51,6 +51,8 @@ public actor Agent {
     var callbacks: [any PluginInterfaces.CallbackHandler] = []
     var lock: StateLock?
     var storeCloses = false
+    /// A copy may have left old data beside it.
+    var mayHaveAside = true
 
     /// - Throws: what keeps the agent from starting, in words.
     public init(setup: AgentSetup, logger: Logger) throws {
@@ -79,7 +81,8 @@ public actor Agent {
         self.peers = try PeerClient(settings: setup.peerClientSettings, logger: logger)
         self.link = GuardLink(
             stateDirectory: setup.settings.stateDirectory, executable: setup.settings.guardProcess.executable,
-            dataDirectory: setup.settings.postgresql.dataDirectory, logger: logger, events: yield)
+            dataDirectory: setup.settings.postgresql.dataDirectory,
+            longestTerm: .seconds(86_400), logger: logger, events: yield)
 
         let cached = DynamicCache.read(setup.settings.postgresql.dataDirectory)
         let (dynamic, complaints) = Self.dynamic(cached, setup)
@@ -150,10 +153,16 @@ public actor Agent {
         timer?.cancel()
         for task in followers.values { task.cancel() }
         for task in jobTasks.values { task.cancel() }
+        shared.close()
         roleCallbacks.finish()
         reloadCallbacks.finish()
+        // What scripts still have to be told is told, but a script that hangs keeps no agent from leaving.
+        let limit = Task {
+            try? await Task.sleep(for: .seconds(5))
+            told.cancel()
+        }
         await told.value
-        shared.close()
+        limit.cancel()
         await peers.shutdown()
         link.close()
         if !storeCloses { await store.close() }
@@ -230,6 +239,8 @@ public actor Agent {
         switch event {
         case .wake:
             timerAt = .distantFuture
+        case .jobEnded(_, .made):
+            mayHaveAside = true
         case .view(_, let view):
             takeConfiguration(view)
         case .server(.down):
@@ -289,7 +300,9 @@ public actor Agent {
             return
         }
         if isNew {
-            DynamicCache.write(inForce.layout.dataDirectory, configuration, logger)
+            let directory = inForce.layout.dataDirectory
+            let logger = self.logger
+            Task { await blocking { DynamicCache.write(directory, configuration, logger) } }
         }
         apply(local: local, dynamic: dynamic, isMixed: isMixed)
     }
@@ -363,12 +376,18 @@ public actor Agent {
 
     /// The old data directory is kept until the new one streams; now it does.
     private func dropAside() {
-        guard let bytes = state.read("aside") else { return }
-        state.remove("aside")
-        let path = String(decoding: bytes, as: UTF8.self)
-        guard path.hasPrefix(inForce.layout.dataDirectory + ".diverged-") else { return }
-        logger.info("the new copy streams: removing the old data in \(path)")
+        guard mayHaveAside else { return }
+        mayHaveAside = false
+        let state = self.state
+        let prefix = inForce.layout.dataDirectory + ".diverged-"
         Task { [logger] in
+            let path = await blocking { () -> String? in
+                guard let bytes = state.read("aside") else { return nil }
+                state.remove("aside")
+                return String(decoding: bytes, as: UTF8.self)
+            }
+            guard let path, path.hasPrefix(prefix) else { return }
+            logger.info("the new copy streams: removing the old data in \(path)")
             let end = await ChildProcess.run(PluginCommand("rm", ["-rf", "--", path]), logger: logger)
             if !end.isSuccess { logger.warning("\(path) could not be removed: \(end.explanation)") }
         }

@@ -24,21 +24,31 @@ final class GuardLink: Sendable {
     private let stateDirectory: String
     private let executable: String
     private let dataDirectory: String
+    private let longestTerm: Duration
     private let logger: Logger
     private let events: @Sendable (Event) -> Void
-    private let postures: AsyncStream<(GuardPosture, Fence?, Duration)>
-    private let posturesTold: AsyncStream<(GuardPosture, Fence?, Duration)>.Continuation
+    /// A posture for the guard that was connected when it was decided; another is told anew.
+    private struct Order: Sendable {
+        var client: GuardClient
+        var posture: GuardPosture
+        var term: Fence?
+        var grace: Duration
+    }
+
+    private let orders: AsyncStream<Order>
+    private let order: AsyncStream<Order>.Continuation
 
     init(
-        stateDirectory: String, executable: String?, dataDirectory: String, logger: Logger,
+        stateDirectory: String, executable: String?, dataDirectory: String, longestTerm: Duration, logger: Logger,
         events: @escaping @Sendable (Event) -> Void
     ) {
         self.stateDirectory = stateDirectory
         self.executable = executable ?? GuardClient.defaultExecutable
         self.dataDirectory = dataDirectory
+        self.longestTerm = longestTerm
         self.logger = logger
         self.events = events
-        (postures, posturesTold) = AsyncStream.makeStream(of: (GuardPosture, Fence?, Duration).self)
+        (orders, order) = AsyncStream.makeStream(of: Order.self)
     }
 
     var client: GuardClient? { state.withLock { $0.client } }
@@ -49,7 +59,7 @@ final class GuardLink: Sendable {
         while !Task.isCancelled, !state.withLock({ $0.isClosed }) {
             do throws(GuardError) {
                 let client = try await GuardClient.connect(
-                    stateDirectory: stateDirectory, executable: executable, launch: true, within: .seconds(5))
+                    stateDirectory: stateDirectory, executable: executable, launch: true, longestTerm: longestTerm, within: .seconds(5))
                 let status = try await client.status()
                 let facts = await takeOver(client, status)
                 state.withLock {
@@ -66,7 +76,11 @@ final class GuardLink: Sendable {
                 } else {
                     events(.server(facts.server))
                 }
-                events(.guardReady(isAdopting: facts.isAdopted))
+                let now = try await client.status()
+                events(
+                    .guardReady(
+                        isAdopting: facts.isAdopted, isPaused: now.mode == .paused,
+                        armed: now.postmaster != nil && !now.isStopping && now.quit != nil ? now.term : nil))
                 await withTaskCancellationHandler {
                     await listen(client)
                 } onCancel: {
@@ -94,7 +108,11 @@ final class GuardLink: Sendable {
         if let pid = status.postmaster {
             return (.running(pid: pid, isAdopted: status.isAdopted), status.isAdopted)
         }
-        guard let process = Postmaster.running(dataDirectory: dataDirectory) else { return (await found(), false) }
+        guard let process = Postmaster.running(dataDirectory: dataDirectory) else {
+            // A dead postmaster is no silence: what it left behind may still answer.
+            await waitUntilSilent(client)
+            return (await found(), false)
+        }
         do throws(GuardError) {
             try await client.adopt(
                 pid: process.processID, startTime: process.startTicks, dataDirectory: dataDirectory)
@@ -102,6 +120,36 @@ final class GuardLink: Sendable {
         } catch {
             logger.error("the running server (process \(process.processID)) cannot be watched: \(error)")
             return (.running(pid: process.processID, isAdopted: true), true)
+        }
+    }
+
+    /// Waits until the guard knows of nothing left, and ends what a former guard's server left behind.
+    func waitUntilSilent(_ client: GuardClient) async {
+        let directory = dataDirectory
+        var rounds = 0
+        while !Task.isCancelled {
+            let status = try? await client.status()
+            if let status, status.postmaster != nil { return }
+            let left = await blocking { Leftovers.find(directory) }
+            if left.isEmpty, status?.isSilent ?? true { return }
+            if rounds % 20 == 0 {
+                logger.warning("ending \(left.count) processes that a PostgreSQL without its postmaster left behind")
+            }
+            for pid in left { kill(pid, rounds < 10 ? SIGQUIT : SIGKILL) }
+            rounds += 1
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// After a start that did not end well: returns when the server either runs under the guard or is silent.
+    func settle() async {
+        guard let client else { return }
+        let until = SystemClock.now() + .seconds(10)
+        while SystemClock.now() < until, client.isAlive {
+            guard let status = try? await client.status() else { return }
+            if status.isSilent { return }
+            if status.postmaster != nil, !status.isStopping { return }
+            try? await Task.sleep(for: .milliseconds(10))
         }
     }
 
@@ -207,26 +255,26 @@ final class GuardLink: Sendable {
 
     /// Told in the order in which they were decided: each overtakes none.
     func posture(_ posture: GuardPosture, term: Fence?, grace: Duration) {
-        if posture == .stopping { client?.freeze() }
-        posturesTold.yield((posture, term, grace))
+        guard let client else { return }
+        if posture == .stopping { client.freeze() }
+        order.yield(Order(client: client, posture: posture, term: term, grace: grace))
     }
 
     func tellPostures() async {
-        for await (posture, term, grace) in postures {
-            await tell(posture, term: term, grace: grace)
+        for await order in orders where order.client === client {
+            await tell(order.posture, client: order.client, term: order.term, grace: order.grace)
         }
     }
 
-    private func tell(_ posture: GuardPosture, term: Fence?, grace: Duration) async {
-        guard let client else { return }
+    private func tell(_ posture: GuardPosture, client: GuardClient, term: Fence?, grace: Duration) async {
         do throws(GuardError) {
             switch posture {
             case .replica:
                 enforce(false)
                 try await client.setMode(.replica)
             case .primary:
-                try await client.setMode(.primary, term: term)
-                enforce(true)
+                let status = try await client.setMode(.primary, term: term)
+                if status.isEnforced, status.postmaster != nil { enforce(true) }
             case .stopping: try await client.setMode(.stopping, term: term)
             case .paused:
                 enforce(false)
@@ -234,7 +282,7 @@ final class GuardLink: Sendable {
             case .resumed: try await client.setMode(.resumed, term: term, grace: grace)
             }
         } catch {
-            logger.warning("guard mode \(posture.rawValue): \(error)")
+            if client.isAlive { events(.postureRefused(posture, error.message)) }
         }
     }
 
@@ -248,18 +296,22 @@ final class GuardLink: Sendable {
         if isEnforcing { watch?.lookNow() }
     }
 
-    /// Stops PostgreSQL outside of any job.
-    func stop(_ mode: HighAvailability.StopMode) async {
-        do throws(GuardError) {
-            guard let client else { throw GuardError(.disconnected, "not connected") }
-            switch mode {
-            case .fast: try await client.signal(.fastShutdown)
-            case .immediate: try await client.stopImmediately()
-            }
-        } catch {
-            logger.warning("\(error): signalling PostgreSQL without the guard")
-            if let process = Postmaster.running(dataDirectory: dataDirectory) {
-                kill(process.processID, mode == .fast ? SIGINT : SIGQUIT)
+    /// Stops PostgreSQL outside of any job. The signal goes out at once, past a guard that may stand still.
+    func stop(_ mode: HighAvailability.StopMode) {
+        if let pid = client?.latestStatus.postmaster, pid > 1 { kill(pid, mode == .fast ? SIGINT : SIGQUIT) }
+        Task {
+            do throws(GuardError) {
+                guard let client else { throw GuardError(.disconnected, "not connected") }
+                if mode == .immediate { try await client.stopImmediately(within: .milliseconds(500)) }
+            } catch {
+                guard error.code != .refused else { return }
+                logger.warning("\(error): signalling PostgreSQL without the guard")
+                let directory = dataDirectory
+                await blocking {
+                    if let process = Postmaster.running(dataDirectory: directory) {
+                        kill(process.processID, mode == .fast ? SIGINT : SIGQUIT)
+                    }
+                }
             }
         }
     }
@@ -374,5 +426,30 @@ enum DataFacts {
         } catch {
             return .unusable(error.description)
         }
+    }
+}
+
+/// Processes of a PostgreSQL that outlived its postmaster.
+enum Leftovers {
+    /// Those of our account that work in the data directory. Blocks: reads the process table.
+    static func find(_ dataDirectory: String) -> [Int32] {
+        var wanted = stat()
+        guard stat(dataDirectory, &wanted) == 0, let table = opendir("/proc") else { return [] }
+        defer { closedir(table) }
+        var found: [Int32] = []
+        while let entry = readdir(table) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            guard let pid = Int32(name), pid > 1, pid != getpid() else { continue }
+            var place = stat()
+            guard stat("/proc/\(pid)/cwd", &place) == 0, place.st_dev == wanted.st_dev, place.st_ino == wanted.st_ino
+            else { continue }
+            var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+            guard readlink("/proc/\(pid)/exe", &buffer, buffer.count - 1) > 0 else { continue }
+            let program = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            if program.hasSuffix("/postgres") || program.hasSuffix("/postgres (deleted)") { found.append(pid) }
+        }
+        return found
     }
 }

@@ -22,6 +22,19 @@ struct JobRunner: Sendable {
     private var logFile: String { setup.settings.stateDirectory + "/postgres.log" }
 
     func run(_ job: Job) async -> JobEnd {
+        let end = await carryOut(job)
+        switch (job, end) {
+        case (_, .done), (_, .made): break
+        case (.start(.primary), _), (.restart(.primary), _), (.promote, _):
+            // Nobody may believe this server silent before it is: a start may have succeeded as it was cancelled.
+            if Task.isCancelled { link.stop(.immediate) }
+            await link.settle()
+        default: break
+        }
+        return end
+    }
+
+    private func carryOut(_ job: Job) async -> JobEnd {
         do throws(PostgresError) {
             switch job {
             case .bootstrap: return try await bootstrap()
@@ -125,7 +138,7 @@ struct JobRunner: Sendable {
         case .immediate: outcome = try await server.stop(process, plan: [(.immediate, .seconds(5))])
         }
         if outcome == .stillRunning {
-            await link.stop(.immediate)
+            link.stop(.immediate)
             guard try await Postmaster.waitForExit(of: process, within: .seconds(5)) else {
                 return .failed("PostgreSQL does not end")
             }
@@ -316,7 +329,7 @@ struct JobRunner: Sendable {
     }
 
     private func abandonBootstrap(_ why: String) async -> JobEnd {
-        await link.stop(.immediate)
+        link.stop(.immediate)
         await waitUntilSilent()
         let directory = DataDirectory(layout.dataDirectory)
         do throws(PostgresError) {

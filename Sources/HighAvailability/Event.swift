@@ -136,7 +136,10 @@ public enum Event: Hashable, Sendable {
     case released(EffectID, ChangeOutcome)
 
     /// A guard is connected and ready to start or watch a server.
-    case guardReady(isAdopting: Bool)
+    /// `isPaused`: an earlier instance left it suspended; `armed`: the term whose deadline it enforces already.
+    case guardReady(isAdopting: Bool, isPaused: Bool = false, armed: Fence? = nil)
+    /// The guard did not take a posture, and why.
+    case postureRefused(GuardPosture, String)
     case guardArmed(Fence)
     case guardRefused(String)
     /// The guard stops PostgreSQL by itself.

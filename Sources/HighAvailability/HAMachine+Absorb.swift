@@ -50,11 +50,13 @@ extension HAMachine {
         case .renewed(let id, let outcome): absorb(renewal: id, outcome)
         case .released(_, let outcome): absorb(release: outcome)
 
-        case .guardReady(let isAdopting):
+        case .guardReady(let isAdopting, let isPaused, let armed):
             world.isGuardReady = true
             world.isAdopting = isAdopting
-            world.armedTerm = nil
-            world.posture = nil
+            // A term that it enforces already is not reported armed again.
+            world.armedTerm = armed
+            world.posture = isPaused ? .paused : nil
+            world.nextPostureAt = world.now
             if let term = world.term {
                 emit(.arm(term.fence, term.deadlines))
                 if term.isFrozen { emit(.posture(.stopping)) }
@@ -67,6 +69,13 @@ extension HAMachine {
             record("guard.stopping", .warning, "the guard stops PostgreSQL: \(why)")
             if case .held(let term) = world.lease, world.handover == nil {
                 end(term, "the guard stopped PostgreSQL: \(why)")
+            }
+        case .postureRefused(let posture, let why):
+            // What it was before stays in force there: it is told again, a pause as a pause that ends.
+            if world.posture == posture {
+                world.posture = posture == .resumed ? .paused : nil
+                world.nextPostureAt = world.now + .milliseconds(300)
+                record("guard.postureRefused", .warning, "the guard did not take the posture \(posture.rawValue): \(why)")
             }
         case .guardSilent:
             world.isSilent = true
@@ -370,7 +379,12 @@ extension HAMachine {
             let wasUp = world.isServerUp
             let wasWritable = world.mayAcknowledge
             world.server = .down(data)
-            world.mayAcknowledge = false
+            switch world.job?.job {
+            case .start(.primary)?, .restart(.primary)?:
+                // The job may be starting it again this very moment: only its end says that nothing acknowledges.
+                break
+            default: world.mayAcknowledge = false
+            }
             world.sample = nil
             world.lastExit = exit
             world.upstream = nil
@@ -384,6 +398,9 @@ extension HAMachine {
                     facts += [Fact("state", control.state.rawValue), Fact("timeline", control.timeline)]
                 }
                 let isPlanned = world.isStopAsked || world.isStopping || isStopJob(world.job?.job)
+                if isPlanned, endsForGood(world.job?.job) {
+                    emit(.callback(.onStop, wasWritable ? .primary : .replica, world.term?.fence))
+                }
                 record(
                     isPlanned ? "postgres.stopped" : "postgres.exited", isPlanned ? .action : .warning,
                     isPlanned ? "PostgreSQL is down" : "PostgreSQL is down without being asked", facts)
@@ -405,6 +422,14 @@ extension HAMachine {
         switch control.state {
         case .shutDownInRecovery, .inArchiveRecovery: clearMarker()
         case .startingUp, .shutDown, .shuttingDown, .inCrashRecovery, .inProduction, .unrecognized: break
+        }
+    }
+
+    /// A restart, a copy and a bootstrap tell of a start (or nothing) instead of this stop.
+    private func endsForGood(_ job: Job?) -> Bool {
+        switch job {
+        case .restart?, .rewind?, .clone?, .bootstrap?: false
+        default: true
         }
     }
 

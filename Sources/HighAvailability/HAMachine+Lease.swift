@@ -138,6 +138,10 @@ extension HAMachine {
             wanted = .replica
         }
         if world.posture != wanted {
+            if world.now < world.nextPostureAt {
+                wake(at: world.nextPostureAt)
+                return
+            }
             world.posture = wanted
             emit(.posture(wanted))
         }

@@ -182,6 +182,8 @@ public struct World: Sendable {
     public var armedTerm: Fence?
     public var isSilent = false
     public var posture: GuardPosture?
+    /// Not before, after the guard refused a posture.
+    public var nextPostureAt: Instant = .distantPast
 
     // PostgreSQL.
     public var server: ServerPhase = .unknown
