@@ -455,9 +455,13 @@ struct JobRunner: Sendable {
                 return end == .cancelled ? .cancelled : .needsClone("crash recovery \(end.explanation)")
             }
         }
-        let command = RewindCommand.build(
+        var command = RewindCommand.build(
             layout, source: endpoint, majorVersion: major,
             restoreCommand: layout.recoveryConf.last { $0.name == "restore_command" }?.value)
+        if let stale = PostmasterFile.read(dataDirectory: layout.dataDirectory) {
+            // As at a start: a killed server's number may be taken, or not be free yet.
+            command.environment["PG_GRANDPARENT_PID"] = String(stale.processID)
+        }
         progress(["step": "pg_rewind"])
         let tail = LineTail()
         let end = await ChildProcess.run(

@@ -121,10 +121,10 @@ public struct Postmaster: Sendable {
         var command = ServerCommand.start(layout, scope: scope, asStandby: asStandby, control: control)
         command.logFile = logFile
         if let stale = PostmasterFile.read(dataDirectory: layout.dataDirectory),
-            Files.facts("/proc/\(stale.processID)/cwd") != nil
+            Files.facts("/proc/\(stale.processID)/cwd") != nil || ProcessFacts.read(stale.processID)?.isDead == true
         {
             // The number in the file of a crashed server may belong to another process of our account by now (it often
-            // does in containers); the server takes it for its own ancestor, and starts, when it is told so.
+            // does in containers), or to its own corpse that nobody has collected yet; the server takes it for its own ancestor, and starts, when it is told so.
             command.environment["PG_GRANDPARENT_PID"] = String(stale.processID)
         }
         let processID = try await self.control.start(command)
