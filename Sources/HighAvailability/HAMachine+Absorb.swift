@@ -390,6 +390,7 @@ extension HAMachine {
             world.upstream = nil
             world.checkpointInFlight = nil
             world.historyInFlight = nil
+            world.localHistory = nil
             world.isPromoteSignalled = false
             if case .initialized(let control) = data { noteMarker(control) }
             if wasUp {
@@ -475,6 +476,7 @@ extension HAMachine {
                 // It streams the timeline before: that promotion came to nothing.
                 clearMarker()
             }
+            noteLineage(sample)
             if before?.receiver?.status == "streaming", sample.receiver == nil, world.race == nil,
                 world.view?.leader != nil, world.term == nil,
                 world.upstream?.flatMap({ $0.name }) == world.view?.leader?.name
@@ -487,6 +489,20 @@ extension HAMachine {
             if case .promoting = world.promotion, world.job == nil { setPromotion(.none) }
             if world.publishedRole != .primary, world.term != nil { world.publishedRole = .primary }
         }
+    }
+
+    /// What streams on a timeline has been through its making: marked like the maker's own data, so that a second making
+    /// of the same number is told apart.
+    private mutating func noteLineage(_ sample: PostgresSample) {
+        guard sample.receiver?.status == "streaming", let view = world.view, let leader = view.leader,
+            leader.name != world.me, world.leaderTimeline == sample.timeline,
+            let record = view.promotions.records[sample.timeline], record.fence <= leader.fence,
+            (world.marker?.timeline ?? Timeline(0)) < sample.timeline, world.promotion == .none
+        else { return }
+        let marker = PromotionMarker(timeline: sample.timeline, fence: record.fence)
+        world.marker = marker
+        world.isMarkerUsed = true
+        emit(.persistMarker(newID(), marker))
     }
 
     private mutating func absorb(job id: EffectID, _ end: JobEnd) {

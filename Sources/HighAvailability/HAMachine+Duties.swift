@@ -98,6 +98,26 @@ extension HAMachine {
         case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
         case nil: break
         }
+        // Whom we should stream from and do not: how far it is tells whether we ever can.
+        if isLagging, let leader = world.view?.leader,
+            let peer = world.peerAddresses.first(where: { $0.name == leader.name })
+        {
+            // And the past of our own timeline, whether it is the cluster's.
+            if let sample = world.sample, sample.timeline.number > 1, let since = world.notStreamingSince,
+                world.now - since >= FollowRules.divergencePatience, world.historyInFlight == nil,
+                world.localHistory?.currentTimeline != sample.timeline, world.now >= world.nextHistoryAt
+            {
+                let id = newID()
+                world.historyInFlight = id
+                emit(.readHistory(id))
+            }
+            if world.now - world.leaderAskedAt >= .seconds(2) {
+                world.leaderAskedAt = world.now
+                emit(.queryPeers([peer], within: .seconds(2)))
+            } else {
+                wake(at: world.leaderAskedAt + .seconds(2))
+            }
+        }
         if world.now < world.nextJobAt { wake(at: world.nextJobAt) }
         if world.now < world.sitOutUntil { wake(at: world.sitOutUntil) }
         if case .held = world.lease, world.sample?.isInRecovery == true { wake(at: world.now + .milliseconds(50)) }
@@ -284,16 +304,8 @@ extension HAMachine {
     }
 
     private mutating func keepHistory(_ view: ClusterView, _ sample: PostgresSample) {
-        let isCurrent = view.history?.currentTimeline == sample.timeline
-        let isComplete = view.history?.rows.last.map { $0.newLeader != nil } ?? (view.history != nil)
-        if isCurrent, isComplete { return }
         if sample.timeline.number <= 1 {
-            if view.history == nil, !isCommitting("history") {
-                commit(
-                    ClusterChange(
-                        if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(TimelineHistory())]),
-                    "history")
-            }
+            if view.history == nil { write(TimelineHistory(), view) }
             return
         }
         guard let local = world.localHistory, local.currentTimeline == sample.timeline else {
@@ -307,26 +319,36 @@ extension HAMachine {
             }
             return
         }
-        guard !isCommitting("history") else { return }
+        let stored = view.history?.rows ?? []
         var rows = local.rows
         for index in rows.indices {
-            if let known = view.history?.rows.first(where: {
-                $0.timeline == rows[index].timeline && $0.switchLSN == rows[index].switchLSN
-            }) {
-                rows[index].timestamp = known.timestamp ?? rows[index].timestamp
-                rows[index].newLeader = known.newLeader
+            let row = rows[index]
+            if let known = stored.first(where: { $0.timeline == row.timeline && $0.switchLSN == row.switchLSN }) {
+                rows[index] = known
             }
         }
-        if let last = rows.indices.last, rows[last].newLeader == nil {
-            rows[last].timestamp = rows[last].timestamp ?? world.wall.iso8601()
-            rows[last].newLeader = world.me
+        if let last = rows.indices.last {
+            // The same number at the same position may be another making of the timeline.
+            let madeByUs =
+                world.marker.map {
+                    $0.timeline == sample.timeline
+                        && view.promotions.records[$0.timeline]
+                            == PromotionRecords.Record(leader: world.me, fence: $0.fence)
+                } ?? false
+            if rows[last].newLeader == nil || madeByUs && rows[last].newLeader != world.me {
+                rows[last].timestamp = world.wall.iso8601()
+                rows[last].newLeader = world.me
+            }
         }
         let limit = world.settings.maxTimelinesHistory
         if limit > 0 { rows = Array(rows.suffix(limit)) }
+        if rows != stored { write(TimelineHistory(rows: rows), view) }
+    }
+
+    private mutating func write(_ history: TimelineHistory, _ view: ClusterView) {
+        guard !isCommitting("history") else { return }
         commit(
-            ClusterChange(
-                if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(TimelineHistory(rows: rows))]),
-            "history")
+            ClusterChange(if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(history)]), "history")
     }
 
     /// The last position, once in loop_wait when it moved.

@@ -269,6 +269,8 @@ public struct World: Sendable {
     /// When the silent were last found silent.
     public var silentSince: [String: Instant] = [:]
     public var watched: [PeerAddress] = []
+    /// When a leader that we do not stream from was last asked for its position.
+    public var leaderAskedAt: Instant = .distantPast
 
     // Publication.
     public var publishedMember: Member?
@@ -420,11 +422,31 @@ extension World {
         return view.requestedAt >= viewsCountFrom && !needsResolving
     }
 
-    /// Whether our marker names a timeline that another term made too: data that looks right and is not.
-    public func isTwin(on timeline: Timeline) -> Bool {
-        guard let marker, marker.timeline <= timeline, let record = view?.promotions.records[marker.timeline] else {
-            return false
+    /// Whether the history that the running standby has of its own timeline contradicts the cluster's.
+    public var isHistoryDifferent: Bool {
+        guard let view, let sample, let localHistory, localHistory.currentTimeline == sample.timeline,
+            let history = view.history, history.currentTimeline == leaderTimeline
+        else { return false }
+        return localHistory.rows.contains { row in
+            history.rows.contains { $0.timeline == row.timeline && $0.switchLSN != row.switchLSN }
         }
-        return record.fence != marker.fence
+    }
+
+    /// Whether our marker names a timeline that another term made too: data that looks right and is not.
+    ///
+    /// An intent is no making: it counts once the history names its member, or while that very term leads.
+    public func isTwin(on timeline: Timeline) -> Bool {
+        guard let view, let marker, marker.timeline <= timeline else { return false }
+        if let theirs = leaderTimeline {
+            // Each timeline of the leader's line was made in a later term than the one before it.
+            let isBeside = view.promotions.records.contains { number, record in
+                number > marker.timeline && number <= theirs && record.fence < marker.fence
+            }
+            if isBeside { return true }
+        }
+        guard let record = view.promotions.records[marker.timeline], record.fence != marker.fence else { return false }
+        if record.fence == view.leader?.fence { return true }
+        guard let row = view.history?.rows.last(where: { $0.timeline.next == marker.timeline }) else { return true }
+        return row.newLeader == record.leader
     }
 }

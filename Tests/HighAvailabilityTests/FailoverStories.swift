@@ -95,7 +95,9 @@ struct FailoverStories {
         let (cluster, leader, _) = try calmCluster(ttl: .seconds(3))
         cluster[leader].postgres.startFailures = 100
         let id = cluster.ask(leader, .restart(RestartRequest()))
-        #expect(cluster.run(until: { $0.primary != nil && $0.primary != leader }, within: .seconds(30)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0.primary != nil && $0.primary != leader }, within: .seconds(30)) != nil,
+            "\(cluster.story())")
         #expect(cluster.answer(id)?.isSuccess == false)
     }
 
@@ -126,7 +128,9 @@ struct FailoverStories {
     }
 
     @Test func `primary_start_timeout 0 gives way at once`() throws {
-        let (cluster, leader, _) = try calmCluster(ttl: .seconds(3)) { settings, _ in settings.primaryStartTimeout = .zero }
+        let (cluster, leader, _) = try calmCluster(ttl: .seconds(3)) { settings, _ in
+            settings.primaryStartTimeout = .zero
+        }
         cluster.crashPostgres(cluster[leader])
         let took = try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(30)), "\(cluster.story())")
         #expect(took < .milliseconds(300))

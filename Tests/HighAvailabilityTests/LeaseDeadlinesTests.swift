@@ -92,7 +92,8 @@ struct LeaseDeadlinesTests {
     func `a cluster works with this lease`(ttl: Int) throws {
         let (cluster, old, _) = try calmCluster(ttl: .milliseconds(ttl))
         cluster.killHost(cluster[old])
-        #expect(cluster.run(until: { $0.primary != nil }, within: .milliseconds(ttl + 3000)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0.primary != nil }, within: .milliseconds(ttl + 3000)) != nil, "\(cluster.story())")
         #expect(cluster.violations.isEmpty)
     }
 }

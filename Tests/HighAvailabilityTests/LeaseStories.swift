@@ -3,7 +3,9 @@ import HighAvailability
 import Testing
 
 struct LeaseStories {
-    @Test func `the leader loses the store: fast stop at F, another leads only after E, the old one serves reads`() throws {
+    @Test func `the leader loses the store: fast stop at F, another leads only after E, the old one serves reads`()
+        throws
+    {
         let (cluster, leader, _) = try calmCluster(ttl: .seconds(3))
         let node = cluster[leader]
         cluster.cutStore(node)
@@ -20,7 +22,9 @@ struct LeaseStories {
         let other = try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(5)))
         #expect(other > .zero)
         #expect(cluster.now >= deadlines.end)
-        #expect(cluster.run(until: { _ in node.postgres.run?.isReady == true }, within: .seconds(10)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { _ in node.postgres.run?.isReady == true }, within: .seconds(10)) != nil,
+            "\(cluster.story())")
         #expect(cluster.said(leader, "store.readOnly"))
         cluster.joinStore(node)
         #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30)) != nil, "\(cluster.story())")
@@ -93,7 +97,9 @@ struct LeaseStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
-    @Test func `the agent is killed and comes back within its session: the lease goes on, PostgreSQL never stopped`() throws {
+    @Test func `the agent is killed and comes back within its session: the lease goes on, PostgreSQL never stopped`()
+        throws
+    {
         let (cluster, leader, _) = try calmCluster(ttl: .seconds(10))
         let node = cluster[leader]
         let run = node.postgres.run
@@ -114,7 +120,9 @@ struct LeaseStories {
         cluster.killAgent(node)
         cluster.run(for: .seconds(1))
         cluster.start(node)
-        #expect(cluster.run(until: { $0.said(leader, "fence.foreignSession") }, within: .seconds(5)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0.said(leader, "fence.foreignSession") }, within: .seconds(5)) != nil,
+            "\(cluster.story())")
         #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(60)) != nil, "\(cluster.story())")
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }

@@ -38,7 +38,9 @@ struct PauseStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
-    @Test func `the lease is lost in pause: PostgreSQL runs on, and the same term goes on when the store is back`() throws {
+    @Test func `the lease is lost in pause: PostgreSQL runs on, and the same term goes on when the store is back`()
+        throws
+    {
         let (cluster, leader, _) = try paused(.seconds(10))
         let run = cluster[leader].postgres.run
         cluster.fault = { node, effect in
@@ -76,7 +78,9 @@ struct PauseStories {
         #expect(cluster.violations.isEmpty)
     }
 
-    @Test func `the holder is cut off in pause and the pause ends elsewhere: no race, until an operator says so`() throws {
+    @Test func `the holder is cut off in pause and the pause ends elsewhere: no race, until an operator says so`()
+        throws
+    {
         let (cluster, leader, others) = try paused()
         let node = cluster[leader]
         cluster.cutStore(node)

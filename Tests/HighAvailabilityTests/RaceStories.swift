@@ -40,7 +40,9 @@ struct RaceStories {
         cluster.killHost(cluster[old])
         // WAL goes on arriving while they ask each other: what each hears is newer than what it knows of itself.
         cluster.fault = { node, effect in
-            if case .sample = effect, others.contains(node.name) { node.postgres.lsn = LSN(node.postgres.lsn.bytes + 100) }
+            if case .sample = effect, others.contains(node.name) {
+                node.postgres.lsn = LSN(node.postgres.lsn.bytes + 100)
+            }
             return nil
         }
         let took = try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(30)), "\(cluster.story())")
@@ -176,7 +178,8 @@ struct IdentityStories {
         cluster.store.putAlien(member, session: session)
         cluster.add("pg9", MachineSettings())
         cluster.start(cluster["pg9"])
-        #expect(cluster.run(until: { $0["pg9"].postgres.isStreaming }, within: .seconds(20)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0["pg9"].postgres.isStreaming }, within: .seconds(20)) != nil, "\(cluster.story())")
         #expect(cluster.store.members["pg9"]?.value.session != session)
     }
 

@@ -12,7 +12,9 @@ struct RequestStories {
     @Test func `a restart of the primary keeps its lead; conditions that do not hold refuse it`() throws {
         let (cluster, leader, others) = try calmCluster()
         let before = cluster[leader].postgres.run?.started
-        #expect(answer(cluster, leader, .restart(RestartRequest(role: .replica)))?.text.contains("conditions are not satisfied") == true)
+        #expect(
+            answer(cluster, leader, .restart(RestartRequest(role: .replica)))?.text.contains(
+                "conditions are not satisfied") == true)
         #expect(answer(cluster, leader, .restart(RestartRequest(onlyPending: true)))?.isSuccess == false)
         #expect(answer(cluster, leader, .restart(RestartRequest(postgresVersion: "15.1")))?.isSuccess == false)
         #expect(cluster[leader].postgres.run?.started == before)
@@ -25,7 +27,9 @@ struct RequestStories {
         #expect(cluster.violations.isEmpty)
     }
 
-    @Test func `a scheduled restart happens at its time, is shown, can be cancelled, and does not outlive its server`() throws {
+    @Test func `a scheduled restart happens at its time, is shown, can be cancelled, and does not outlive its server`()
+        throws
+    {
         let (cluster, _, others) = try calmCluster()
         let name = others[0]
         let before = cluster[name].postgres.run?.started
@@ -39,12 +43,16 @@ struct RequestStories {
         #expect(cluster.store.members[name]?.value.scheduledRestart == nil)
         #expect(answer(cluster, name, .cancelRestart)?.code == .notFound)
 
-        #expect(answer(cluster, name, .restart(RestartRequest(scheduledAt: cluster.wall + .seconds(60))))?.code == .accepted)
+        #expect(
+            answer(cluster, name, .restart(RestartRequest(scheduledAt: cluster.wall + .seconds(60))))?.code == .accepted
+        )
         cluster.crashPostgres(cluster[name])
         cluster.run(for: .seconds(90))
         #expect(cluster.said(name, "restart.dropped"))
         #expect(cluster.store.members[name]?.value.scheduledRestart == nil, "\(cluster.story())")
-        #expect(answer(cluster, name, .restart(RestartRequest(scheduledAt: cluster.wall + .seconds(60))))?.code == .accepted)
+        #expect(
+            answer(cluster, name, .restart(RestartRequest(scheduledAt: cluster.wall + .seconds(60))))?.code == .accepted
+        )
         #expect(answer(cluster, name, .cancelRestart)?.code == .done)
     }
 
@@ -83,7 +91,9 @@ struct RequestStories {
         let (cluster, leader, others) = try calmCluster()
         var done = false
         cluster.fault = { _, effect in
-            guard !done, case .commit(_, let change) = effect, case .putFailover? = change.writes.first else { return nil }
+            guard !done, case .commit(_, let change) = effect, case .putFailover? = change.writes.first else {
+                return nil
+            }
             done = true
             switch loss {
             case .answerLost: return .answerLost
@@ -101,7 +111,9 @@ struct RequestStories {
         let (cluster, leader, others) = try calmCluster()
         #expect(answer(cluster, leader, .reinitialize(force: false, fromLeader: false))?.code == .unavailable)
         #expect(answer(cluster, others[0], .reinitialize(force: false, fromLeader: false))?.code == .done)
-        #expect(cluster.run(until: { $0.said(others[0], "rejoin.clone") }, within: .seconds(10)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0.said(others[0], "rejoin.clone") }, within: .seconds(10)) != nil,
+            "\(cluster.story())")
         #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(20)) != nil, "\(cluster.story())")
         #expect(cluster.violations.isEmpty)
     }

@@ -18,14 +18,18 @@ struct SwitchoverStories {
         #expect(cluster.said(old, "rejoin.clean"))
         #expect(!cluster.said(old, "rejoin.rewind"))
         #expect(cluster.store.failover?.value == nil)
-        #expect(cluster.store.status?.value.optime == cluster[old].postgres.control?.checkpoint || cluster.store.status != nil)
+        #expect(
+            cluster.store.status?.value.optime == cluster[old].postgres.control?.checkpoint
+                || cluster.store.status != nil)
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
     @Test func `switchover without a candidate takes any that is fit`() throws {
         let (cluster, old, others) = try calmCluster()
         let id = cluster.ask(old, .switchover(leader: old, candidate: nil, scheduledAt: nil))
-        #expect(cluster.run(until: { $0.primary.map(others.contains) ?? false }, within: .seconds(10)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0.primary.map(others.contains) ?? false }, within: .seconds(10)) != nil,
+            "\(cluster.story())")
         #expect(cluster.run(until: { $0.answer(id) != nil }, within: .seconds(10)) != nil)
         #expect(cluster.answer(id)?.isSuccess == true)
         #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(10)) != nil)
@@ -45,8 +49,12 @@ struct SwitchoverStories {
         let noFailover = cluster.names.first { cluster[$0].settings.tags.isNoFailover } ?? ""
         let normal = others.first { $0 != noFailover } ?? ""
         #expect(refused(.switchover(leader: nil, candidate: normal, scheduledAt: nil))?.code == .badRequest)
-        #expect(refused(.switchover(leader: normal, candidate: nil, scheduledAt: nil))?.text == "leader name does not match")
-        #expect(refused(.switchover(leader: leader, candidate: unknown, scheduledAt: nil))?.text == "candidate does not exists")
+        #expect(
+            refused(.switchover(leader: normal, candidate: nil, scheduledAt: nil))?.text == "leader name does not match"
+        )
+        #expect(
+            refused(.switchover(leader: leader, candidate: unknown, scheduledAt: nil))?.text
+                == "candidate does not exists")
         #expect(refused(.switchover(leader: leader, candidate: leader, scheduledAt: nil))?.code == .badRequest)
         #expect(
             refused(.switchover(leader: leader, candidate: noFailover, scheduledAt: nil))?.text
@@ -76,9 +84,14 @@ struct SwitchoverStories {
         let (cluster, old, others) = try calmCluster()
         cluster[old].postgres.stopTakes = .milliseconds(500)
         cluster.ask(old, .switchover(leader: old, candidate: others[0], scheduledAt: nil))
-        try #require(cluster.run(until: { $0.said(old, "switchover.stopping") || $0[old].machine?.world.handover?.phase.isStopping == true }, within: .seconds(5)) != nil)
+        try #require(
+            cluster.run(
+                until: {
+                    $0.said(old, "switchover.stopping") || $0[old].machine?.world.handover?.phase.isStopping == true
+                }, within: .seconds(5)) != nil)
         cluster.killHost(cluster[others[0]])
-        let took = try #require(cluster.run(until: { $0.primary != nil && $0.primary != old }, within: .seconds(30)), "\(cluster.story())")
+        let took = try #require(
+            cluster.run(until: { $0.primary != nil && $0.primary != old }, within: .seconds(30)), "\(cluster.story())")
         #expect(took < .seconds(8))
         #expect(cluster.said(old, "switchover.releaseUnconfirmed"))
         #expect(cluster.run(until: { $0[old].postgres.isStreaming }, within: .seconds(20)) != nil, "\(cluster.story())")
@@ -98,7 +111,9 @@ struct SwitchoverStories {
         let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
         cluster[old].postgres.hangsInStop = true
         cluster.ask(old, .switchover(leader: old, candidate: others[0], scheduledAt: nil))
-        #expect(cluster.run(until: { $0.primary.map(others.contains) ?? false }, within: .seconds(20)) != nil, "\(cluster.story())")
+        #expect(
+            cluster.run(until: { $0.primary.map(others.contains) ?? false }, within: .seconds(20)) != nil,
+            "\(cluster.story())")
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
@@ -109,10 +124,12 @@ struct SwitchoverStories {
         cluster.run(for: .seconds(35))
         #expect(cluster.answer(id)?.code == .accepted)
         #expect(cluster.primary == old)
-        let took = try #require(cluster.run(until: { $0.primary == others[0] }, within: .seconds(20)), "\(cluster.story())")
+        let took = try #require(
+            cluster.run(until: { $0.primary == others[0] }, within: .seconds(20)), "\(cluster.story())")
         #expect(took > .seconds(4) && took < .seconds(6))
         cluster.run(for: .seconds(5))
-        cluster.store.setFailover(FailoverRequest(leader: others[0], candidate: old, scheduledAt: cluster.wall + .seconds(-60)))
+        cluster.store.setFailover(
+            FailoverRequest(leader: others[0], candidate: old, scheduledAt: cluster.wall + .seconds(-60)))
         cluster.signalAll()
         cluster.run(for: .seconds(5))
         #expect(cluster.said(others[0], "switchover.stale"))
@@ -183,7 +200,9 @@ struct SwitchoverStories {
     }
 
     @Test func `a failover without a leader lets the candidate lead although it lags`() throws {
-        let (cluster, old, others) = try calmCluster(ttl: .seconds(3)) { settings, _ in settings.maximumLagOnFailover = 1000 }
+        let (cluster, old, others) = try calmCluster(ttl: .seconds(3)) { settings, _ in
+            settings.maximumLagOnFailover = 1000
+        }
         for name in others { cluster[name].postgres.isReplicationHeld = true }
         cluster.write(1_000_000)
         cluster.run(for: .seconds(15))
@@ -202,7 +221,9 @@ struct SwitchoverStories {
         let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
         cluster[old].postgres.stopTakes = .milliseconds(300)
         let id = cluster.ask(old, .switchover(leader: old, candidate: others[0], scheduledAt: nil))
-        try #require(cluster.run(until: { $0[old].machine?.world.handover?.phase.isStopping == true }, within: .seconds(5)) != nil)
+        try #require(
+            cluster.run(until: { $0[old].machine?.world.handover?.phase.isStopping == true }, within: .seconds(5))
+                != nil)
         cluster.store.deleteLeader()
         cluster.signalAll()
         #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30)) != nil, "\(cluster.story())")

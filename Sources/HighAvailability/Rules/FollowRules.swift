@@ -102,11 +102,32 @@ enum FollowRules {
             Fact("leader", leader.name), Fact("leader_timeline", world.leaderTimeline),
             Fact("timeline", sample.timeline), Fact("position", sample.position),
         ]
+        if !world.isPaused, world.isTwin(on: sample.timeline) {
+            return Verdict(
+                "follow.twin", .warning,
+                "our timeline \(sample.timeline) was made again in another term: stopping to be copied anew", facts,
+                .stopDiverged(leader.fence))
+        }
         if !world.isPaused, let theirs = world.leaderTimeline {
             if sample.timeline > theirs {
                 return Verdict(
                     "follow.diverged", .warning, "our timeline is not the leader's past: stopping to rejoin", facts,
                     .stopDiverged(leader.fence))
+            }
+            if world.isHistoryDifferent {
+                return Verdict(
+                    "follow.diverged", .warning, "our timeline \(sample.timeline) has another past than the cluster's",
+                    facts, .stopDiverged(leader.fence))
+            }
+            // A standby never has more than the primary it follows.
+            if sample.timeline == theirs, let since = world.notStreamingSince,
+                world.now - since >= divergencePatience, let peer = world.peers[leader.name], peer.askedAt >= since,
+                peer.timeline == theirs, let position = peer.position, let replayed = sample.replayLSN,
+                replayed > position
+            {
+                return Verdict(
+                    "follow.diverged", .warning, "our WAL goes beyond the leader's: stopping to rejoin",
+                    facts + [Fact("leader_position", position)], .stopDiverged(leader.fence))
             }
             // Received is not replayed: what was not, is left behind at the switch of the timeline.
             // A standby whose receiver has just ended may stand on a newer timeline than it can tell; one that cannot

@@ -391,10 +391,13 @@ final class Cluster {
         let state = names.map { name -> String in
             let node = self[name]
             return
-                "\(name): \(node.machine == nil ? "no agent" : "\(node.machine?.world.lease as Any)") \(String(describing: node.postgres.run)) \(node.postgres.branch) \(node.postgres.lsn)"
+                "\(name): \(node.machine == nil ? "no agent" : "\(node.machine?.world.lease as Any)") \(String(describing: node.postgres.run)) \(node.postgres.branch) \(node.postgres.lsn) past \(node.postgres.past) marker \(node.machine?.world.marker as Any)"
         }
-        return (violations + text + ["at \(elapsed.milliseconds): leader \(leader ?? "nobody")"] + state).joined(
-            separator: "\n")
+        let records = (store.promotions?.value.records ?? [:]).sorted { $0.key < $1.key }.map {
+            "\($0.key): \($0.value)"
+        }
+        let summary = ["at \(elapsed.milliseconds): leader \(leader ?? "nobody")", "\(records)"]
+        return (violations + text + summary + state).joined(separator: "\n")
     }
 }
 

@@ -47,7 +47,9 @@ struct VirtualStore {
     @discardableResult
     mutating func expire(at now: Instant) -> Bool {
         var changed = false
-        for (id, session) in sessions.sorted(by: { $0.key.text < $1.key.text }) where session.expiresAt <= now { changed = end(id) || changed }
+        for (id, session) in sessions.sorted(by: { $0.key.text < $1.key.text }) where session.expiresAt <= now {
+            changed = end(id) || changed
+        }
         return changed
     }
 
