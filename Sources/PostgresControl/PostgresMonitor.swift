@@ -9,6 +9,8 @@ public actor PostgresMonitor {
     private let logger: Logger
     private var connection: PostgresConnection?
     private var target: ConnectionTarget?
+    /// The furthest timeline that this run of the server was seen on.
+    private var furthest: (start: String, timeline: Timeline)?
 
     public init(layout: PostgresLayout, scope: ListeningScope = .configured, logger: Logger) {
         self.layout = layout
@@ -54,6 +56,7 @@ public actor PostgresMonitor {
                         within: until - takenAt)
                     var sample = try Self.read(result, takenAt: takenAt, serverVersion: version)
                     sample.pendingRestart = pendingRestart(sample.pendingRestart, result["controlled"])
+                    keepTimeline(&sample)
                     return .success(sample)
                 } catch {
                     last = error
@@ -78,6 +81,16 @@ public actor PostgresMonitor {
         connection = made
         target = wanted
         return (made, true)
+    }
+
+    /// A standby whose receiver has ended knows its timeline from its control file only, and that lags until the next
+    /// restart point: just when the leader is gone it would look older than it is. No server goes back while it runs.
+    private func keepTimeline(_ sample: inout PostgresSample) {
+        if let furthest, furthest.start == sample.postmasterStartTime, furthest.timeline > sample.timeline {
+            sample.timeline = furthest.timeline
+        } else {
+            furthest = (sample.postmasterStartTime, sample.timeline)
+        }
     }
 
     /// Settings that wait for a restart: what the server says, and controlled ones whose running value differs from

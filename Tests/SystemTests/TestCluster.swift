@@ -368,6 +368,9 @@ final class TestCluster {
             let stack = lines.drop { !($0.hasPrefix("Thread ") && $0.contains("crashed")) }.prefix(25)
             if !crash.isEmpty { text += "\n--- it crashed:\n" + (crash + stack).joined(separator: "\n") }
         }
+        if let told = try? matriarch(["explain", "--all", "--last", "30"], within: 10).output {
+            text += "\n--- matriarch explain --all --last 30:\n\(told)"
+        }
         if environment.keeps { text += "\nkept: \(directory)" }
         return text
     }
