@@ -16,6 +16,8 @@ final class GuardLink: Sendable {
         var lastRounds: (count: UInt64, stalled: Duration, at: Instant)?
         var isEnforcing = false
         var watch: RoundsWatch?
+        /// What the machine was told last of the server.
+        var isToldRunning = false
         var granted: Duration = .seconds(30)
         var isClosed = false
     }
@@ -66,6 +68,7 @@ final class GuardLink: Sendable {
                     $0.client = client
                     $0.lastRounds = nil
                     $0.isEnforcing = false
+                    if case .running = facts.server { $0.isToldRunning = true } else { $0.isToldRunning = false }
                 }
                 for degradation in status.degradations {
                     logger.info("guard: \(degradation)")
@@ -153,6 +156,19 @@ final class GuardLink: Sendable {
         }
     }
 
+    /// After a stop: the machine hears of the silence before it hears that the stop is done, or it would take the server
+    /// for one that did not stop.
+    func waitUntilDownIsTold() async {
+        let until = SystemClock.now() + .seconds(2)
+        while SystemClock.now() < until, state.withLock({ $0.isToldRunning && $0.client != nil }) {
+            do {
+                try await Task.sleep(for: .milliseconds(2), tolerance: .milliseconds(1))
+            } catch {
+                return
+            }
+        }
+    }
+
     /// What runs or lies there, looked at without a guard.
     func found() async -> ServerFacts {
         let directory = dataDirectory
@@ -178,7 +194,10 @@ final class GuardLink: Sendable {
         case .status:
             break
         case .started(let pid):
-            state.withLock { $0.exit = nil }
+            state.withLock {
+                $0.exit = nil
+                $0.isToldRunning = true
+            }
             events(.server(.running(pid: pid, isAdopted: false)))
         case .exited(_, let status):
             let text = Self.explain(status)
@@ -206,6 +225,7 @@ final class GuardLink: Sendable {
             let facts = await blocking { DataFacts.look(directory) }
             events(.guardSilent)
             events(.server(.down(facts, exit: exit)))
+            state.withLock { $0.isToldRunning = false }
         case .disconnected(let why):
             if !state.withLock({ $0.isClosed }) { events(.guardLost(why)) }
         }

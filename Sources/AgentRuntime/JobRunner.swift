@@ -143,6 +143,7 @@ struct JobRunner: Sendable {
                 return .failed("PostgreSQL does not end")
             }
         }
+        await link.waitUntilDownIsTold()
         return .done
     }
 

@@ -23,9 +23,11 @@ SIZES = {
     "idle": "processor time and store requests when nothing happens",
 }
 
-# Patroni at its defaults, and at the least that it accepts.
-MATRIARCH = Contestant("Matriarch", "matriarch", 3, 1, 1)
-PATRONI = Contestant("Patroni", "patroni", 30, 10, 10)
+# Short leases are what Matriarch is for; its costs are shown at Patroni's defaults as well. Patroni at its defaults, and
+# at the least that it accepts.
+MATRIARCH = Contestant("Matriarch, ttl 3", "matriarch", 3, 1, 1)
+MATRIARCH_SLOW = Contestant("Matriarch, ttl 30", "matriarch", 30, 10, 10)
+PATRONI = Contestant("Patroni, ttl 30", "patroni", 30, 10, 10)
 PATRONI_LEAST = Contestant("Patroni, ttl 20", "patroni", 20, 1, 3)
 
 
@@ -66,10 +68,12 @@ class Benchmark:
         self.options = options
         self.tools = Tools(options)
         self.wanted = options.only or [*FAULTS, *SIZES]
-        MATRIARCH.ttl = options.ttl
-        self.contestants = [MATRIARCH]
+        MATRIARCH.ttl, MATRIARCH.name = options.ttl, f"Matriarch, ttl {options.ttl}"
+        # Who meets the faults, and whose costs are measured.
+        self.contestants, self.idlers = [MATRIARCH], [MATRIARCH, MATRIARCH_SLOW]
         if not options.no_patroni and options.store == "zookeeper":
             self.contestants += [PATRONI] + ([] if options.no_least else [PATRONI_LEAST])
+            self.idlers += [PATRONI]
         # scenario -> contestant -> results of the rounds
         self.results = collections.defaultdict(lambda: collections.defaultdict(list))
         self.bare = []
@@ -206,7 +210,7 @@ class Benchmark:
                     for contestant in self.contestants:
                         self.faults(contestant, number)
             if any(name in SIZES for name in self.wanted):
-                for contestant in self.contestants:
+                for contestant in self.idlers:
                     self.say(f"Size and leisure: {contestant.name}")
                     self.sizes(contestant)
         finally:
@@ -221,38 +225,40 @@ class Benchmark:
             for name, results in self.results[scenario].items()
         }
 
-    def table(self):
-        table = report.Table(self.contestants)
+    def tables(self):
+        faults = report.Table(self.contestants, "milliseconds without an acknowledged write: median (least-most)")
         for name, fault in FAULTS.items():
             if name == "crash" and self.bare:
-                table.note("bare crash recovery, no agent", report.milliseconds(self.bare))
-            table.add(fault.title, self.column(name, lambda one: one["gap"]), report.milliseconds)
-        table.add("  of it after the store's expiry", self.column("host", lambda one: one.get("after_expiry")),
-                  report.milliseconds)
+                faults.note("bare crash recovery, no agent", report.milliseconds(self.bare))
+            faults.add(fault.title, self.column(name, lambda one: one["gap"]), report.milliseconds)
+        faults.add("  of it after the store's expiry", self.column("host", lambda one: one.get("after_expiry")),
+                   report.milliseconds)
+
+        sizes = report.Table(self.idlers, "size and leisure: an agent with its guard, nobody writes")
         mib = lambda values: report.plain(values, "MiB")
-        table.add("private memory, leader", self.column("memory", lambda one: one["leader"]), mib)
-        table.add("private memory, replica", self.column("memory", lambda one: one["replica"]), mib)
-        table.add("start to first HTTP answer", self.column("start", lambda one: one), report.milliseconds)
+        sizes.add("private memory, leader", self.column("memory", lambda one: one["leader"]), mib)
+        sizes.add("private memory, replica", self.column("memory", lambda one: one["replica"]), mib)
+        sizes.add("start to first HTTP answer", self.column("start", lambda one: one), report.milliseconds)
         seconds = lambda values: report.plain(values, "s", 2)
-        table.add("processor time an hour, idle leader", self.column("idle", lambda one: one["leader_cpu"]), seconds)
-        table.add("processor time an hour, idle replica", self.column("idle", lambda one: one["replica_cpu"]), seconds)
+        sizes.add("processor time an hour, leader", self.column("idle", lambda one: one["leader_cpu"]), seconds)
+        sizes.add("processor time an hour, replica", self.column("idle", lambda one: one["replica_cpu"]), seconds)
         wakes = lambda values: report.plain(values, "/s")
-        table.add("wake-ups, idle leader", self.column("idle", lambda one: one["leader_wakes"]), wakes)
-        table.add("wake-ups, idle replica", self.column("idle", lambda one: one["replica_wakes"]), wakes)
+        sizes.add("wake-ups, leader", self.column("idle", lambda one: one["leader_wakes"]), wakes)
+        sizes.add("wake-ups, replica", self.column("idle", lambda one: one["replica_wakes"]), wakes)
         minute = lambda values: report.plain(values, "/min")
         kinds = sorted({
             kind for results in self.results["idle"].values() for one in results for kind in one.get("requests", {})})
-        table.add("store requests but heartbeats, three members", self.column("idle", lambda one: sum(
+        sizes.add("store requests but heartbeats, all three", self.column("idle", lambda one: sum(
             count for kind, count in one["requests"].items() if kind != "heartbeat") if "requests" in one else None),
             minute)
         for kind in kinds:
-            table.add(f"  {kind}", self.column("idle", lambda one: one.get("requests", {}).get(kind)), minute)
-        return table
+            sizes.add(f"  {kind}", self.column("idle", lambda one: one.get("requests", {}).get(kind)), minute)
+        return [table for table in (faults, sizes) if table.rows]
 
     def document(self):
         return {
             "machine": {"processors": os.cpu_count(), "load": os.getloadavg(), "kernel": os.uname().release},
-            "contestants": [vars(one) for one in self.contestants],
+            "contestants": [vars(one) for one in [*self.idlers, PATRONI_LEAST]],
             "store": self.options.store, "tick_ms": self.options.tick, "bare_crash_ms": self.bare,
             "results": self.results, "failures": self.failures,
         }
@@ -289,7 +295,8 @@ def main():
     if options.json:
         print(json.dumps(benchmark.document(), indent=1))
     else:
-        print(benchmark.table())
+        for table in benchmark.tables():
+            print(f"\n{table}")
         for failure in benchmark.failures:
             print(f"failed: {failure}")
     if benchmark.failures:

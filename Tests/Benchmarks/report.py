@@ -28,31 +28,33 @@ def ratio(ours, theirs):
 
 
 class Table:
-    """Rows of figures, a column for each contestant, and how many times Matriarch's the other ones' are."""
+    """Rows of figures, a column for each contestant, and how many times Matriarch's the other ones' are: against the
+    Matriarch of the same lifetime where there is one."""
 
-    def __init__(self, contestants):
-        self.contestants = contestants
+    def __init__(self, contestants, title):
+        self.contestants, self.title = contestants, title
+        self.others = [one for one in contestants if not one.is_matriarch]
         self.rows = []
+
+    def peer(self, other):
+        ours = [one for one in self.contestants if one.is_matriarch]
+        return next((one for one in ours if one.ttl == other.ttl), ours[0])
 
     def add(self, title, figures, form):
         """`figures`: contestant's name -> values; `form` writes the values of one cell."""
         if not any(figures.get(one.name) for one in self.contestants):
             return
         row = [title] + [form(figures.get(one.name, [])) for one in self.contestants]
-        ours = next((figures.get(one.name) for one in self.contestants if one.is_matriarch), None)
-        for one in self.contestants:
-            if not one.is_matriarch:
-                row.append(ratio(ours, figures.get(one.name)))
+        row += [ratio(figures.get(self.peer(one).name), figures.get(one.name)) for one in self.others]
         self.rows.append(row)
 
     def note(self, title, text):
         """A row with one figure that is nobody's."""
-        others = sum(not one.is_matriarch for one in self.contestants)
-        self.rows.append([title, text] + [""] * (len(self.contestants) - 1 + others))
+        self.rows.append([title, text] + [""] * (len(self.contestants) - 1 + len(self.others)))
 
     def __str__(self):
-        head = ["", *[one.name for one in self.contestants]]
-        head += [f"{one.name} / Matriarch" for one in self.contestants if not one.is_matriarch]
+        head = [self.title, *[one.name for one in self.contestants]]
+        head += [f"{one.name} / {self.peer(one).name}" for one in self.others]
         widths = [max(len(row[column]) for row in [head, *self.rows]) for column in range(len(head))]
 
         def line(row):
