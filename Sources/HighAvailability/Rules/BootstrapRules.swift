@@ -25,6 +25,8 @@ enum BootstrapRules {
                 [Fact("source", target.name), Fact("leader", leader.name)],
                 .startJob(.clone(target, reason: "no data")))
         }
+        // A view from before our own last try would only bring the next one, and that one would outdate the next view.
+        guard world.isViewFresh else { return .wait("bootstrap.reading", "reading the store again") }
         switch view.initialize {
         case .absent:
             guard world.settings.bootstrapConfiguration != nil else {
