@@ -166,6 +166,8 @@
             return (connection, former, isHandedOut)
         }
 
+        var currentConnection: ZooKeeperConnection? { state.withLock { $0.connection } }
+
         /// Forgets a connection that its session closed.
         func forget(_ connection: ZooKeeperConnection) {
             state.withLock { state in

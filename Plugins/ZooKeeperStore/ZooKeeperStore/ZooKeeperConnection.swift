@@ -165,7 +165,7 @@
 
         // MARK: What the library tells, on its thread
 
-        private func receive(_ event: HandleEvent) {
+        func receive(_ event: HandleEvent) {
             switch event {
             case .connected(let identity, let negotiated, let server):
                 let (waiters, generation) = state.withLock { state -> ([PendingReply<Bool>], Int?) in
