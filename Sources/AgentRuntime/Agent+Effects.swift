@@ -16,14 +16,16 @@ extension Agent {
     func perform(_ effect: Effect) {
         let yield = self.yield
         switch effect {
-        case .openSession(let lifetime, let resume):
-            open(lifetime, resume: resume)
+        case .openSession(let id, let lifetime, let resume):
+            open(id, lifetime, resume: resume)
         case .closeSession(let abandon):
-            let session = self.session
+            // One that is still being opened is not wanted any more.
+            opening = nil
+            abandonsStrays = abandon
+            guard let session else { break }
             self.session = nil
-            if abandon { storeCloses = true }
             if !abandon { state.remove("session") }
-            Task { await session?.close(abandon: abandon) }
+            close(session, abandon: abandon)
         case .read(let id, let resolving):
             let cluster = self.cluster
             let session = self.session
@@ -147,21 +149,40 @@ extension Agent {
         }
     }
 
-    private func open(_ lifetime: Duration, resume: Bool) {
+    /// Closes a session after those before it. The task is kept: the next opening and the agent's end wait for it.
+    private func close(_ session: any StoreSession, abandon: Bool) {
+        let previous = closing
+        closing = Task {
+            await previous?.value
+            await session.close(abandon: abandon)
+        }
+    }
+
+    private func open(_ id: EffectID, _ lifetime: Duration, resume: Bool) {
+        opening = id
+        let closing = self.closing
         let saved = resume ? state.session() : nil
         let request = SessionRequest(lifetime: lifetime, name: setup.settings.name, resume: saved)
         let store = self.store
         Task {
+            await closing?.value
             do throws(StoreError) {
                 let session = try await store.openSession(request, within: max(storeLimit, .seconds(5)))
-                self.opened(session)
+                self.opened(id, session)
             } catch {
-                self.yield(.sessionFailed(error.description))
+                self.yield(.sessionFailed(id, error.description))
             }
         }
     }
 
-    private func opened(_ session: any StoreSession) {
+    private func opened(_ id: EffectID, _ session: any StoreSession) {
+        guard id == opening, exit == nil else {
+            // Nobody waits for it. Ended, unless it is the one in use, or the agent leaves its entries behind.
+            let isLeftBehind = abandonsStrays || (exit?.code ?? 0) != 0
+            close(session, abandon: isLeftBehind || session.id == self.session?.id)
+            return
+        }
+        opening = nil
         self.session = session
         if let resumption = session.resumption {
             let state = self.state
@@ -178,9 +199,11 @@ extension Agent {
         }
         yield(
             .sessionOpened(
+                id,
                 SessionFacts(
                     id: session.id, granted: session.granted, renewalInterval: session.renewalInterval,
-                    isResumed: session.isResumed, needsIdleRenewal: session.needsIdleRenewal)))
+                    isResumed: session.isResumed, needsIdleRenewal: session.needsIdleRenewal,
+                    intervalsBehind: session.intervalsBehind)))
     }
 
     private func start(_ id: EffectID, _ job: Job) {

@@ -50,9 +50,12 @@ public actor Agent {
     var lastMixed = false
     var callbacks: [any PluginInterfaces.CallbackHandler] = []
     var lock: StateLock?
-    var storeCloses = false
     /// A copy may have left old data beside it.
     var mayHaveAside = true
+    /// The session effect under way; a session that was opened for another is not wanted.
+    var opening: EffectID?
+    var closing: Task<Void, Never>?
+    var abandonsStrays = false
 
     /// - Throws: what keeps the agent from starting, in words.
     public init(setup: AgentSetup, logger: Logger) throws {
@@ -165,8 +168,26 @@ public actor Agent {
         limit.cancel()
         await peers.shutdown()
         link.close()
-        if !storeCloses { await store.close() }
+        if let closing { await ended(closing, within: .seconds(2)) }
+        // A session that is still open is abandoned: PostgreSQL may run on under it.
+        await store.close()
         return exit ?? (0, "ended")
+    }
+
+    /// Waits for a task's end, but not for long.
+    private nonisolated func ended(_ task: Task<Void, Never>, within limit: Duration) async {
+        let (end, continuation) = AsyncStream.makeStream(of: Void.self)
+        let waiting = Task {
+            await task.value
+            continuation.finish()
+        }
+        let timer = Task {
+            try? await Task.sleep(for: limit)
+            continuation.finish()
+        }
+        for await _ in end {}
+        waiting.cancel()
+        timer.cancel()
     }
 
     /// SIGTERM and SIGINT.

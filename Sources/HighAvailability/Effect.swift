@@ -97,7 +97,7 @@ public enum GuardPosture: String, Hashable, Sendable {
 
 /// Something to be done outside of the machine. Effects of one reaction are begun in their order.
 public enum Effect: Hashable, Sendable {
-    case openSession(lifetime: Duration, resume: Bool)
+    case openSession(EffectID, lifetime: Duration, resume: Bool)
     /// Ends the session; abandoned, its entries live on until expiry or a successor.
     case closeSession(abandon: Bool)
     /// Reads the whole cluster linearizably; `resolving` goes through the session, after an unknown outcome.

@@ -39,11 +39,15 @@ public struct SessionFacts: Hashable, Sendable {
     public var isResumed: Bool
     /// The session ends unless it is renewed even while nothing is led.
     public var needsIdleRenewal: Bool
+    /// How many renewals before the newest the one was sent that its deadlines are reckoned from.
+    public var intervalsBehind: Int
 
     public init(
-        id: SessionID, granted: Duration, renewalInterval: Duration, isResumed: Bool, needsIdleRenewal: Bool = false
+        id: SessionID, granted: Duration, renewalInterval: Duration, isResumed: Bool, needsIdleRenewal: Bool = false,
+        intervalsBehind: Int = 0
     ) {
         self.needsIdleRenewal = needsIdleRenewal
+        self.intervalsBehind = intervalsBehind
         self.id = id
         self.granted = granted
         self.renewalInterval = renewalInterval
@@ -123,8 +127,8 @@ public enum Event: Hashable, Sendable {
     case started(InstanceStart)
     case settings(MachineSettings)
 
-    case sessionOpened(SessionFacts)
-    case sessionFailed(String)
+    case sessionOpened(EffectID, SessionFacts)
+    case sessionFailed(EffectID, String)
     case sessionLost(String)
     case storeChanged
     case storeConnected

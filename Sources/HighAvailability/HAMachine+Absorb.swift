@@ -9,20 +9,24 @@ extension HAMachine {
         case .settings(let settings):
             world.settings = settings
 
-        case .sessionOpened(let facts): absorb(session: facts)
-        case .sessionFailed(let why):
+        case .sessionOpened(let id, let facts):
+            if case .opening(id, _) = world.session { absorb(session: facts) }
+        case .sessionFailed(let id, let why):
+            guard case .opening(id, _) = world.session else { break }
             world.session = .none(retryAt: world.now + .milliseconds(1000))
             trouble(why)
         case .sessionLost(let why):
-            world.session = .none(retryAt: world.now)
-            world.publishedMember = nil
-            world.hasSavedSession = false
-            // What the old session still had under way dies with it.
-            world.needsResolving = false
-            world.renewInFlight = nil
-            world.viewsCountFrom = world.now
-            loseLease("the session is gone: \(why)", .immediate)
-            world.readWanted = true
+            switch world.session {
+            case .none: break
+            case .opening:
+                // Said of an earlier one, or of this one before its opening was told: it is asked for when it is open.
+                world.doubtsSession = true
+            case .open:
+                forgetSession(retryAt: world.now)
+                // What the old session still had under way dies with it.
+                world.needsResolving = false
+                loseLease("the session is gone: \(why)", .immediate)
+            }
         case .storeChanged:
             world.readWanted = true
         case .storeConnected:
@@ -157,6 +161,7 @@ extension HAMachine {
         case .stopAsked:
             if !world.isStopping {
                 world.isStopping = true
+                world.stopAskedAt = world.now
                 record("stop.asked", .action, "asked to stop")
             }
         }
@@ -178,7 +183,7 @@ extension HAMachine {
         world.nextReadAt = world.now
         world.publishedMember = nil
         world.nextRenewAt = world.now
-        if LeaseDeadlines.renewalInterval(granted: facts.granted, wished: facts.renewalInterval) == nil {
+        if renewalInterval(facts) == nil {
             record("lease.refused", .warning, LeaseDeadlines.refusal(granted: facts.granted))
             emit(.exit(1, LeaseDeadlines.refusal(granted: facts.granted)))
         }

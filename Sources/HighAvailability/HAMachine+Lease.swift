@@ -6,24 +6,39 @@ extension HAMachine {
 
     /// A session is wanted from the start on, and again whenever it was lost.
     mutating func keepSession() {
+        if world.isStopping, world.server == .unknown { wake(at: world.stopAskedAt + StoppingRules.patience) }
         guard world.server != .unknown, !world.isLeaving else { return }
         // A session's lifetime is fixed when it is opened: a member that holds nothing changes it when the setting does.
         if world.sessionFacts != nil, world.sessionLifetime != world.settings.ttl, case .none = world.lease,
             world.race == nil, !world.isLeaderEntryOurs, !world.isPaused, world.view?.leader != nil
         {
             emit(.closeSession(abandon: false))
-            world.session = .none(retryAt: world.now)
-            world.publishedMember = nil
-            world.hasSavedSession = false
+            forgetSession(retryAt: world.now)
+            world.needsResolving = false
         }
-        guard case .none(let retryAt) = world.session else { return }
+        // Never over a lease that is held: what holds it must be known to be gone first.
+        guard case .none(let retryAt) = world.session, world.term == nil else { return }
         if world.now >= retryAt {
-            world.session = .opening(since: world.now)
+            let id = newID()
+            world.session = .opening(id, since: world.now)
             world.sessionLifetime = world.settings.ttl
-            emit(.openSession(lifetime: world.settings.ttl, resume: world.hasSavedSession))
+            emit(.openSession(id, lifetime: world.settings.ttl, resume: world.hasSavedSession))
         } else {
             wake(at: retryAt)
         }
+    }
+
+    /// Nothing of the session counts any more: what comes back of it is of an earlier one.
+    mutating func forgetSession(retryAt: Instant) {
+        world.session = .none(retryAt: retryAt)
+        world.hasSavedSession = false
+        world.publishedMember = nil
+        world.renewInFlight = nil
+        world.renewalFence = nil
+        world.earlyProof = nil
+        world.doubtsSession = false
+        world.viewsCountFrom = world.now
+        world.readWanted = true
     }
 
     /// Renews when it is due, and ends the term at F when no renewal came.
@@ -73,6 +88,7 @@ extension HAMachine {
                 world.renewInFlight = id
                 world.renewSentAt = world.now
                 world.renewalFence = heldFence
+                world.isRenewalHolding = holding
                 // Given up a little before the next is due: two may fail in a row, and a third is still sent before F.
                 let within = max(interval(facts) - Self.renewalPause, .milliseconds(100))
                 emit(.renew(id, holding: holding, within: within))
@@ -98,13 +114,19 @@ extension HAMachine {
         case .proving, .unresolved: true
         case .none:
             (world.race != nil && world.publishedMember != nil && !world.settings.tags.isNoFailover)
-                || world.sessionFacts?.needsIdleRenewal == true ? false : nil
+                || world.sessionFacts?.needsIdleRenewal == true || world.doubtsSession ? false : nil
         case .acquiring, .ending, .releasing: world.sessionFacts?.needsIdleRenewal == true ? false : nil
         }
     }
 
     private func interval(_ facts: SessionFacts) -> Duration {
-        LeaseDeadlines.renewalInterval(granted: facts.granted, wished: facts.renewalInterval) ?? facts.renewalInterval
+        renewalInterval(facts) ?? facts.renewalInterval
+    }
+
+    /// How often to renew this session; nil when its lifetime is too short for any.
+    func renewalInterval(_ facts: SessionFacts) -> Duration? {
+        LeaseDeadlines.renewalInterval(
+            granted: facts.granted, wished: facts.renewalInterval, intervalsBehind: facts.intervalsBehind)
     }
 
     /// What the guard is to enforce follows from the lease and the pause.
@@ -163,6 +185,7 @@ extension HAMachine {
         switch outcome {
         case .proven(let sent, let notExpiredBefore):
             world.nextRenewAt = sent + interval(facts)
+            world.doubtsSession = false
             storeAnswered()
             let deadlines = LeaseDeadlines(notExpiredBefore: notExpiredBefore, granted: facts.granted)
             renewed(sent: sent, deadlines)
@@ -171,6 +194,16 @@ extension HAMachine {
             world.readWanted = true
             // Said of an earlier holding: no word about this one.
             if let fence = heldFence, fence != wasFor { return }
+            if case .none = world.lease, !world.isRenewalHolding {
+                // Of the session itself: gone, or taken over by another instance, to which it is left.
+                record("store.sessionUnusable", .warning, "the session is of no use any more: \(why)")
+                emit(.closeSession(abandon: true))
+                forgetSession(retryAt: world.now + .seconds(1))
+                return
+            }
+            // The entry is lost; whether the session is as well is found out when nothing is held any more.
+            world.doubtsSession = true
+            world.nextRenewAt = world.now + Self.renewalPause
             loseLease("the store says that it is not ours: \(why)", .immediate)
         case .unknown(let why):
             if case .held = world.lease {

@@ -34,7 +34,7 @@ public enum LeasePhase: Hashable, Sendable {
 /// The session with the store.
 public enum SessionPhase: Hashable, Sendable {
     case none(retryAt: Instant)
-    case opening(since: Instant)
+    case opening(EffectID, since: Instant)
     case open(SessionFacts)
 }
 
@@ -166,6 +166,10 @@ public struct World: Sendable {
     public var renewSentAt: Instant = .distantPast
     /// The holding that the renewal in flight is for; nil: the session alone, or an entry whose number is not known yet.
     public var renewalFence: Fence?
+    /// Whether the renewal in flight claims the leader entry.
+    public var isRenewalHolding = false
+    /// Something said that the session, not only a holding, may be gone: it is asked for once nothing is held.
+    public var doubtsSession = false
     /// No acquire and no release before this: the last one was not even sent.
     public var nextLeaseTryAt: Instant = .distantPast
     /// How PostgreSQL is stopped at the end of the term.
@@ -255,6 +259,7 @@ public struct World: Sendable {
     public var scheduledRestart: RestartRequest?
     public var scheduledRestartStart: String?
     public var isStopping = false
+    public var stopAskedAt: Instant = .distantFuture
     public var isLeaving = false
     public var hasProbedDuplicate = false
     public var isProbingDuplicate = false

@@ -180,6 +180,9 @@ public protocol StoreSession: Sendable {
     /// Whether the session ends unless it is renewed even while nothing is led. False where the client's own heartbeats
     /// keep it (ZooKeeper's pings).
     var needsIdleRenewal: Bool { get }
+    /// How many renewals before the newest the one was sent that the proven expiry is reckoned from: 0 unless the store
+    /// cannot do better. Renewals are then sent more often, so that two may still fail.
+    var intervalsBehind: Int { get }
     /// Whether `open` took up the session asked to be resumed.
     var isResumed: Bool { get }
     /// What a later instance needs to resume this session; nil when the store cannot. Secret: file mode 0600.
@@ -198,6 +201,7 @@ public protocol StoreSession: Sendable {
 
 extension StoreSession {
     public var needsIdleRenewal: Bool { false }
+    public var intervalsBehind: Int { 0 }
 }
 
 /// A store that coordinates a cluster: small values, transactions, sessions, watches.
@@ -216,6 +220,7 @@ public protocol CoordinationStore: Sendable {
     /// One consumer; coalescing: a burst of changes may arrive as one signal.
     func signals() -> AsyncStream<StoreSignal>
     func openSession(_ request: SessionRequest, within: Duration) async throws(StoreError) -> any StoreSession
-    /// Frees everything; further calls end with `.closed`.
+    /// Frees everything; further calls end with `.closed`. Sessions that are still open are abandoned, never ended: what
+    /// hangs on them may still be relied on. Only `StoreSession.close(abandon: false)` ends one.
     func close() async
 }

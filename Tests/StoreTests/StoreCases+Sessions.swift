@@ -114,6 +114,21 @@ extension StoreCases {
         await third.close()
     }
 
+    static func storeCloseAbandons(_ test: StoreUnderTest) async throws {
+        let one = try await StoreClient.open("pg1", on: test)
+        let two = try await StoreClient.open("pg2", on: test)
+        #expect(await one.acquireLeader().isCommitted)
+        let saved = one.session.resumption
+        await one.store.close()
+        #expect(try await two.read()["leader"]?.owner == one.session.id)
+        if let saved {
+            let again = try await StoreClient.open("pg1", on: test, resume: saved)
+            #expect(again.session.isResumed)
+            await again.close()
+        }
+        await two.close()
+    }
+
     static func resumeTooLate(_ test: StoreUnderTest) async throws {
         let one = try await StoreClient.open("pg1", on: test)
         guard let saved = one.session.resumption else { return }

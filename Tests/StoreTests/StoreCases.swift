@@ -38,6 +38,7 @@ enum StoreCases {
         StoreCase(name: "resume after the end is a new session", run: resumeTooLate),
         StoreCase(name: "release, then another acquires", run: release),
         StoreCase(name: "close removes at once, abandon keeps", run: closeOrAbandon),
+        StoreCase(name: "closing the store ends no session", run: storeCloseAbandons),
         StoreCase(name: "resolve shows what became of a transaction", run: resolve),
     ]
 

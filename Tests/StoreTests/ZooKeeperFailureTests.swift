@@ -418,9 +418,38 @@
             #expect(saved.count == 24)
             await first.close(abandon: true)
             try await Task.sleep(for: .milliseconds(900))
+            let log = SignalLog(store)
             let second = try await session(store, resume: saved)
             #expect(!second.isResumed)
             #expect(second.id != first.id)
+            // The old one's end is part of the opening: told as a loss, it would be taken for the new one's.
+            #expect(await log.first(after: 0, within: .milliseconds(300)) { $0 == .sessionLost } == nil)
+            await second.close(abandon: false)
+            await store.close()
+        }
+
+        @Test func aSecondSessionDoesNotEndTheFirst() async throws {
+            let server = try await SharedZooKeeper.shared.server()
+            let root = root()
+            let store = openZooKeeper([server.address], root: root)
+            let first = try await session(store)
+            #expect(await commit(store, .create("leader", bytes("pg1"), .session(first.id))).isCommitted)
+            let second = try await session(store)
+            #expect(second.id != first.id)
+            let entry = try await store.read(.all, .linearizable, within: .seconds(5))["leader"]
+            #expect(entry?.owner == first.id)
+            await second.close(abandon: false)
+            await store.close()
+        }
+
+        @Test func refusedCredentialsEndTheSessionForItsOwner() async throws {
+            let server = try await SharedZooKeeper.shared.server()
+            let store = openZooKeeper([server.address], root: root())
+            let log = SignalLog(store)
+            let session = try await session(store)
+            store.currentConnection?.receive(.authenticationFailed)
+            #expect(await log.first(after: 0, within: .seconds(2)) { $0 == .sessionLost } != nil)
+            #expect(await !session.renew(holding: false, within: .seconds(1)).isProven)
             await store.close()
         }
 

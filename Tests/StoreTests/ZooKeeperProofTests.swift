@@ -84,6 +84,15 @@
             #expect(ledger(4000, asked: 3000).interval(.follower) == .milliseconds(1050))
         }
 
+        @Test func provingMoreOftenHelpsOnlyWhereEachProofCounts() {
+            #expect(ledger(3000, tick: 500).intervalsBehind(.follower) == 2)
+            #expect(ledger(30_000).intervalsBehind(.follower) == 2)
+            #expect(ledger(3000, tick: 500).intervalsBehind(.leader) == 0)
+            #expect(ledger(3000, tick: 500).intervalsBehind(.standalone) == 0)
+            // Five intervals until F would be shorter than the gap.
+            #expect(ledger(3000).intervalsBehind(.follower) == 0)
+        }
+
         @Test func everyProofAtItsTimeKeepsTheLeaseAlive() {
             for (lifetime, tick) in [(3000, 500), (30_000, 2000), (6000, 1000), (1500, 200)] {
                 for role in [ServerRole.standalone, .leader, .follower] {

@@ -100,6 +100,15 @@
             return role == .standalone ? lifetime / 4 : ensembleInterval
         }
 
+        /// How many proofs before the newest the expiry is reckoned from, as far as proving more often can make up for it:
+        /// proofs closer together than the gap would not count one by one, and make things worse.
+        func intervalsBehind(_ role: ServerRole) -> Int {
+            guard role == .follower, heartbeat == nil else { return 0 }
+            let margin = Duration.milliseconds(5) + lifetime / 100
+            let stop = min(max(lifetime / 8, .milliseconds(400)), .seconds(2)) + min(.seconds(1), lifetime / 6)
+            return (lifetime - margin - stop) / 5 >= gap ? 2 : 0
+        }
+
         /// The instant before which one more proof would show nothing yet; nil when the next one may be sent at once.
         func worthwhile(_ role: ServerRole) -> Instant? {
             guard let latest, expiry(role) == nil, let first = proofs.first else { return nil }

@@ -82,9 +82,10 @@
                 resume = ClientIdentity(encoded: saved)
                 if resume == nil { logger.warning("the saved ZooKeeper session is unreadable; a new one is opened") }
             }
-            let (connection, former) = try replaceConnection(lifetime: request.lifetime, resume: resume)
-            // Its session ends: two sessions of one member would be in each other's way. Unless it is the one resumed.
-            if let former { await former.close(abandon: resume != nil && former.identity == resume) }
+            let (connection, former, isFormerHandedOut) = try replaceConnection(
+                lifetime: request.lifetime, resume: resume)
+            // One that was handed out is not ours to end: its holder does, or it expires.
+            if let former { await former.close(abandon: isFormerHandedOut) }
             do throws(StoreError) {
                 _ = try await connection.ready(until: deadline, patient: true)
             } catch {
@@ -114,6 +115,11 @@
                     throw error
                 }
             }
+            // From here on its end is signalled; before, it is the error of this call.
+            if let death = connection.handOut() {
+                await connection.close(abandon: true)
+                throw connection.error(of: death)
+            }
             return session
         }
 
@@ -136,30 +142,31 @@
         /// Puts a connection for a session in place: the one there is, if nobody has a session on it and it fits.
         private func replaceConnection(
             lifetime: Duration, resume: ClientIdentity?
-        ) throws(StoreError) -> (ZooKeeperConnection, former: ZooKeeperConnection?) {
-            let (connection, former, isNew) = try state.withLock {
-                state throws(StoreError) -> (ZooKeeperConnection, ZooKeeperConnection?, Bool) in
+        ) throws(StoreError) -> (ZooKeeperConnection, former: ZooKeeperConnection?, isHandedOut: Bool) {
+            let (connection, former, isHandedOut, isNew) = try state.withLock {
+                state throws(StoreError) -> (ZooKeeperConnection, ZooKeeperConnection?, Bool, Bool) in
                 if state.isClosed { throw StoreError(.closed, "the ZooKeeper store was closed") }
                 state.lifetime = lifetime
                 if let connection = state.connection, !state.isSession, resume == nil, connection.asked == lifetime {
                     switch connection.phase {
                     case .opening, .connected, .disconnected:
                         state.isSession = true
-                        connection.state.withLock { $0.isSession = true }
-                        return (connection, nil, false)
+                        return (connection, nil, false, false)
                     case .dead, .closed: break
                     }
                 }
                 let former = state.connection
+                let isHandedOut = state.isSession
                 let connection = makeConnection(lifetime: lifetime, resume: resume)
-                connection.state.withLock { $0.isSession = true }
                 state.connection = connection
                 state.isSession = true
-                return (connection, former, true)
+                return (connection, former, isHandedOut, true)
             }
             if isNew { connection.start() }
-            return (connection, former)
+            return (connection, former, isHandedOut)
         }
+
+        var currentConnection: ZooKeeperConnection? { state.withLock { $0.connection } }
 
         /// Forgets a connection that its session closed.
         func forget(_ connection: ZooKeeperConnection) {
@@ -171,12 +178,13 @@
         }
 
         func close() async {
-            let connection = state.withLock { state in
+            let (connection, isSession) = state.withLock { state in
                 state.isClosed = true
                 defer { state.connection = nil }
-                return state.connection
+                return (state.connection, state.isSession)
             }
-            await connection?.close(abandon: false)
+            // A session handed out outlives the store: what hangs on it may still be relied on.
+            await connection?.close(abandon: isSession)
             mailbox.close()
         }
 

@@ -45,6 +45,7 @@
             var servers: [ServerAddress] = []
             var offered: [ServerAddress] = []
             var trouble: String?
+            /// Whether its session was handed out: then its end is signalled.
             var isSession = false
             /// Whether a `sync` was answered since this handle was opened.
             var isSynced = false
@@ -164,7 +165,7 @@
 
         // MARK: What the library tells, on its thread
 
-        private func receive(_ event: HandleEvent) {
+        func receive(_ event: HandleEvent) {
             switch event {
             case .connected(let identity, let negotiated, let server):
                 let (waiters, generation) = state.withLock { state -> ([PendingReply<Bool>], Int?) in
@@ -233,6 +234,17 @@
                 signal(isSession ? .sessionLost : .disconnected("ZooKeeper let the connection's session expire"))
             case .authenticationFailed:
                 signal(.disconnected("ZooKeeper refused the credentials in zookeeper.auth_data"))
+                // Whether it lives on or not, nobody can renew it any more through this handle.
+                if isSession { signal(.sessionLost) }
+            }
+        }
+
+        /// From now on the session's end is signalled; returns how it ended already, if it did.
+        func handOut() -> Death? {
+            state.withLock { state in
+                if case .dead(let death) = state.phase { return death }
+                state.isSession = true
+                return nil
             }
         }
 

@@ -33,6 +33,11 @@
             connection.state.withLock { state in state.ledger.map { $0.interval(state.role) } ?? grantedAtStart / 6 }
         }
 
+        /// Through a follower E is reckoned from the proof two before the newest.
+        var intervalsBehind: Int {
+            connection.state.withLock { state in state.ledger?.intervalsBehind(state.role) ?? 0 }
+        }
+
         var resumption: [UInt8]? { identity.encoded }
 
         func renew(holding: Bool, within: Duration) async -> RenewOutcome {

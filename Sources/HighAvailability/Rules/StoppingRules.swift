@@ -2,9 +2,20 @@ import ClusterModel
 
 /// SIGTERM: hand over what is led, stop PostgreSQL, leave.
 enum StoppingRules {
+    /// How long to wait for the first word about what runs here.
+    static let patience: Duration = .seconds(10)
+
     static func stopping(_ world: World) -> Verdict? {
         guard world.isStopping else { return nil }
         if world.isLeaving { return .wait("stop.leaving", "leaving") }
+        if world.server == .unknown {
+            if world.now < world.stopAskedAt + patience {
+                return .wait("stop.starting", "finding out what runs here before leaving")
+            }
+            // Not a clean end: the guard and whatever it holds are left as they are.
+            let text = "leaving without having found out whether PostgreSQL runs; nothing was stopped"
+            return Verdict("stop.unknown", .warning, text, [], .exit(1, text))
+        }
         if world.isPaused {
             return Verdict(
                 "stop.paused", .action,
@@ -35,7 +46,8 @@ enum StoppingRules {
                     .beginHandover(candidate: nil, isLeaving: true, request: nil))
             }
             return Verdict("stop.stop", .action, "stopping PostgreSQL", [], .startJob(.stop(.fast)))
-        case .down, .unknown:
+        case .unknown: return nil
+        case .down:
             switch world.lease {
             case .held(let term):
                 return Verdict(

@@ -12,7 +12,7 @@ extension Cluster {
         }
         let fault = self.fault?(node, effect)
         switch effect {
-        case .openSession(_, let resume): openSession(node, resume)
+        case .openSession(let id, _, let resume): openSession(node, id, resume)
         case .closeSession(let abandon):
             if !abandon, let session = node.session, node.storeReachable {
                 if store.end(session) { signalAll() }
@@ -82,14 +82,14 @@ extension Cluster {
 
     // MARK: - Store
 
-    private func openSession(_ node: Node, _ resume: Bool) {
+    private func openSession(_ node: Node, _ id: EffectID, _ resume: Bool) {
         guard node.storeReachable else {
-            deliver(node, .sessionFailed("no server answers"), after: .milliseconds(500))
+            deliver(node, .sessionFailed(id, "no server answers"), after: .milliseconds(500))
             return
         }
         after(Cluster.storeDelay) { [unowned self, unowned node] in
             guard node.storeReachable, node.machine != nil else {
-                self.deliver(node, .sessionFailed("no server answers"))
+                self.deliver(node, .sessionFailed(id, "no server answers"))
                 return
             }
             var isResumed = false
@@ -102,6 +102,7 @@ extension Cluster {
             self.deliver(
                 node,
                 .sessionOpened(
+                    id,
                     SessionFacts(
                         id: node.session ?? SessionID(""), granted: self.ttl, renewalInterval: self.ttl / 4,
                         isResumed: isResumed)), after: .milliseconds(1))
@@ -291,7 +292,7 @@ extension Effect {
     var identifier: EffectID? {
         switch self {
         case .read(let id, _), .commit(let id, _), .renew(let id, _, _), .release(let id), .startJob(let id, _),
-            .persistMarker(let id, _), .checkpoint(let id), .readHistory(let id):
+            .persistMarker(let id, _), .checkpoint(let id), .readHistory(let id), .openSession(let id, _, _):
             id
         default: nil
         }
