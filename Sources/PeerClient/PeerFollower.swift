@@ -8,8 +8,9 @@ import Synchronization
 
 /// Keeps one member's stream open.
 struct PeerFollower: Sendable {
-    /// No word for so long, and the member counts as silent.
+    /// No word for so long, and the member counts as silent; longer, if it says that its words come at longer intervals.
     static let silence: Duration = .milliseconds(2500)
+    static let longestSilence: Duration = .seconds(25)
     static let firstPause: Duration = .milliseconds(200)
     static let longestPause: Duration = .seconds(2)
     /// Between two looks at a member that has no stream.
@@ -71,14 +72,14 @@ struct PeerFollower: Sendable {
         let lastWord = LastWord()
         return await withTaskGroup(of: End.self) { group in
             group.addTask {
-                await read(url) { word in
-                    lastWord.isNow()
+                await read(url) { word, next in
+                    lastWord.isNow(next: next)
                     say(word)
                 }
             }
             group.addTask {
                 await lastWord.silence(on: loop)
-                return .ended("no word for \(Self.silence.milliseconds) ms")
+                return .ended("no word for \(lastWord.limit.milliseconds) ms")
             }
             let first = await group.next() ?? .ended("cancelled")
             group.cancelAll()
@@ -86,7 +87,7 @@ struct PeerFollower: Sendable {
         }
     }
 
-    private func read(_ url: String, say: @Sendable (PeerWord) -> Void) async -> End {
+    private func read(_ url: String, say: @Sendable (_ word: PeerWord, _ next: Duration?) -> Void) async -> End {
         do {
             let response = try await open(url)
             guard response.status == .ok,
@@ -99,9 +100,9 @@ struct PeerFollower: Sendable {
                         return .ended("a line that is no JSON object")
                     }
                     if object["heartbeat"] != nil {
-                        say(.heartbeat)
+                        say(.heartbeat, object["next_ms"]?.integer.map { .milliseconds($0) })
                     } else {
-                        say(.status(PeerStatus.read(name: name, document: object, askedAt: SystemClock.now())))
+                        say(.status(PeerStatus.read(name: name, document: object, askedAt: SystemClock.now())), nil)
                     }
                 }
             }
@@ -112,13 +113,18 @@ struct PeerFollower: Sendable {
     }
 }
 
-/// When the last word came.
+/// When the last word came, and when the next one is to come.
 private final class LastWord: Sendable {
-    private let state = Mutex(SystemClock.now())
+    private let state = Mutex((at: SystemClock.now(), limit: PeerFollower.silence))
 
-    func isNow() {
-        state.withLock { $0 = SystemClock.now() }
+    func isNow(next: Duration?) {
+        state.withLock { state in
+            state.at = SystemClock.now()
+            if let next { state.limit = min(max(PeerFollower.silence, next / 2 * 5), PeerFollower.longestSilence) }
+        }
     }
+
+    var limit: Duration { state.withLock { $0.limit } }
 
     /// Returns when no word came for too long, or when cancelled.
     ///
@@ -144,7 +150,7 @@ private final class LastWord: Sendable {
     private func look(
         on loop: any EventLoop, finish: @escaping @Sendable () -> Void, isOver: @escaping @Sendable () -> Bool
     ) {
-        let due = state.withLock { $0 } + PeerFollower.silence
+        let due = state.withLock { $0.at + $0.limit }
         let left = due - SystemClock.now()
         if left <= .zero { return finish() }
         loop.scheduleTask(in: .nanoseconds(left.nanosecondsClamped)) { [self] in

@@ -45,12 +45,12 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         endBeats()
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        let second = TimeAmount(PeerStreamPacer.interval)
-        beats = context.eventLoop.scheduleRepeatedTask(initialDelay: second, delay: second) { _ in
+        let pause = TimeAmount(beat.interval)
+        beats = context.eventLoop.scheduleRepeatedTask(initialDelay: pause, delay: pause) { _ in
             let context = bound.value
             // A peer that does not read gets no more of them.
             guard context.channel.isWritable, beat.beat() else { return }
-            let line = context.channel.allocator.buffer(string: PeerBeat.line)
+            let line = context.channel.allocator.buffer(string: beat.line)
             context.writeAndFlush(NIOAny(HTTPServerResponsePart.body(.byteBuffer(line))), promise: nil)
         }
         promise?.succeed()

@@ -21,7 +21,8 @@ struct PeerStream: Sendable {
         let changes = Task {
             for await _ in control.statusChanges() { wake.yield() }
         }
-        let beat = PeerBeat(now: now, look: { wake.yield() })
+        var interval = PeerBeatRules.interval(ttl: control.status().ttl)
+        var beat = PeerBeat(interval: interval, now: now, look: { wake.yield() })
         channel.triggerUserOutboundEvent(beat, promise: nil)
         defer {
             changes.cancel()
@@ -29,33 +30,54 @@ struct PeerStream: Sendable {
         }
         wake.yield()
         var pacer = PeerStreamPacer()
+        var isFirst = true
         for await _ in wakes {
             let now = now()
-            let document = StatusDocument.make(status: control.status(), now: now)
+            let status = control.status()
+            let document = StatusDocument.make(status: status, now: now)
             let isSent = pacer.shallSend(document, now: now)
             if isSent { try await write(JSONValue.object(document).serialized() + "\n") }
-            beat.statusWasLookedAt(isSent: isSent, isBehind: pacer.isBehind, now: now)
+            beat.statusWasLookedAt(isSent: isSent, now: now)
+            if pacer.isBehind {
+                // What waits for its second is looked at again then; a look too many does no harm.
+                channel.eventLoop.scheduleTask(in: TimeAmount(PeerStreamPacer.interval)) { wake.yield() }
+            }
+            let wanted = PeerBeatRules.interval(ttl: status.ttl)
+            if isFirst || wanted != interval {
+                // How long we may be silent from now on is told before we are.
+                isFirst = false
+                interval = wanted
+                beat.end()
+                try await write(PeerBeat.line(interval))
+                beat = PeerBeat(interval: interval, now: self.now, look: { wake.yield() })
+                beat.statusWasLookedAt(isSent: true, now: now)
+                channel.triggerUserOutboundEvent(beat, promise: nil)
+            }
         }
     }
 }
 
-/// One stream's clock. The connection's handler runs it on the event loop: a heartbeat each second to each peer has to
+/// One stream's clock. The connection's handler runs it on the event loop: a heartbeat now and then to each peer has to
 /// cost next to nothing, so it wakes no task and crosses no thread.
 final class PeerBeat: Sendable {
-    /// The line that only says: still here.
-    static let line = "{\"heartbeat\":true}\n"
-
+    let interval: Duration
+    /// The line that only says: still here, and another word will come in this time.
+    let line: String
     private let rules = Mutex(PeerBeatRules())
     private let now: @Sendable () -> Instant
     private let look: @Sendable () -> Void
 
-    init(now: @escaping @Sendable () -> Instant, look: @escaping @Sendable () -> Void) {
+    init(interval: Duration, now: @escaping @Sendable () -> Instant, look: @escaping @Sendable () -> Void) {
+        self.interval = interval
+        self.line = Self.line(interval)
         self.now = now
         self.look = look
     }
 
-    func statusWasLookedAt(isSent: Bool, isBehind: Bool, now: Instant) {
-        rules.withLock { $0.statusWasLookedAt(isSent: isSent, isBehind: isBehind, now: now) }
+    static func line(_ interval: Duration) -> String { "{\"heartbeat\":true,\"next_ms\":\(interval.milliseconds)}\n" }
+
+    func statusWasLookedAt(isSent: Bool, now: Instant) {
+        rules.withLock { $0.statusWasLookedAt(isSent: isSent, now: now) }
     }
 
     /// Called before the answer's end is written; what the event loop does later, it does in silence.
@@ -63,16 +85,12 @@ final class PeerBeat: Sendable {
         rules.withLock { $0.end() }
     }
 
-    /// Each second. True: write the line.
+    /// Once in the interval. True: write the line.
     func beat() -> Bool {
         let now = now()
-        switch rules.withLock({ $0.beat(now: now) }) {
-        case .nothing: return false
-        case .heartbeat: return true
-        case .look:
-            look()
-            return false
-        }
+        let action = rules.withLock { $0.beat(now: now, interval: interval) }
+        if action.looks { look() }
+        return action.saysSo
     }
 }
 

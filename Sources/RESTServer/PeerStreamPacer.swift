@@ -48,37 +48,43 @@ struct PeerStreamPacer {
     }
 }
 
-/// Decides what happens each second of a stream on which nobody said anything. Pure.
+/// Decides what happens at each beat of a stream on which nobody said anything. Pure.
 struct PeerBeatRules {
-    enum Action: Hashable {
-        case nothing
+    struct Action: Hashable {
         /// Say that we are still here.
-        case heartbeat
-        /// Look at the status: a change waits, or time alone may have changed it (a view of the store grows old).
-        case look
+        var saysSo = false
+        /// Look at the status: time alone may have changed it (a view of the store grows old).
+        var looks = false
     }
 
-    private var lastWordAt: Instant?
-    private var isBehind = false
-    private var count = 0
+    /// Between two heartbeats: short leases want to know of trouble soon, long ones must not cost more than they are worth.
+    static func interval(ttl: Duration) -> Duration { min(max(PeerStreamPacer.interval, ttl / 6), .seconds(5)) }
 
-    mutating func statusWasLookedAt(isSent: Bool, isBehind: Bool, now: Instant) {
+    static let lookInterval: Duration = .seconds(5)
+
+    private var lastWordAt: Instant?
+    private var lastLookAt = Instant.distantPast
+
+    mutating func statusWasLookedAt(isSent: Bool, now: Instant) {
+        lastLookAt = now
         if isSent { lastWordAt = now }
-        self.isBehind = isBehind
     }
 
     /// From here on nothing is said any more.
     mutating func end() { lastWordAt = nil }
 
-    mutating func beat(now: Instant) -> Action {
+    mutating func beat(now: Instant, interval: Duration) -> Action {
         // Before the first word there is nothing to add to.
-        guard let lastWordAt else { return .nothing }
-        count += 1
-        if isBehind { return .look }
-        if now - lastWordAt >= PeerStreamPacer.interval - .milliseconds(100) {
+        guard let lastWordAt else { return Action() }
+        var action = Action()
+        if now - lastWordAt >= interval - .milliseconds(100) {
             self.lastWordAt = now
-            return .heartbeat
+            action.saysSo = true
         }
-        return count % 5 == 0 ? .look : .nothing
+        if now - lastLookAt >= Self.lookInterval - .milliseconds(100) {
+            lastLookAt = now
+            action.looks = true
+        }
+        return action
     }
 }

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import time
 
-from clusters import is_running, send, stat, wait_for, first_number, free_ports
+from clusters import free_ports, is_running, send, wait_for
 from writers import Writers
 
 # ------------------------------------------------------------------------------------------------------------ faults
@@ -196,15 +196,20 @@ def processor_seconds(pid):
 
 
 def wake_ups(pid):
-    """Voluntary context switches of all threads that there are: how often the process woke."""
-    total = 0
+    """Voluntary context switches of each thread that there is: how often the process woke."""
+    found = {}
     for thread in os.listdir(f"/proc/{pid}/task"):
         try:
             with open(f"/proc/{pid}/task/{thread}/status") as file:
-                total += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1))
+                found[thread] = int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1))
         except (OSError, AttributeError):
             continue
-    return total
+    return found
+
+
+def wakes_since(pid, before):
+    """Those since an earlier look; what threads did that have ended meanwhile is lost."""
+    return sum(count - before.get(thread, 0) for thread, count in wake_ups(pid).items())
 
 
 def agents(member):
@@ -264,7 +269,7 @@ def idle(cluster, proxy, seconds):
     used = {
         name: (
             sum(processor_seconds(pid) - before[pid][0] for pid in pids),
-            sum(wake_ups(pid) - before[pid][1] for pid in pids),
+            sum(wakes_since(pid, before[pid][1]) for pid in pids),
         )
         for name, pids in watched.items()
     }

@@ -54,24 +54,28 @@ import Testing
         #expect(!pacer.isBehind)
     }
 
-    @Test func aSecondWithoutAWordIsAHeartbeat() {
+    @Test func anIntervalWithoutAWordIsAHeartbeat() {
         let rules = Rules()
-        #expect(rules.beat(now: at(0)) == .nothing)
-        rules.statusWasLookedAt(isSent: true, isBehind: false, now: at(100))
-        #expect(rules.beat(now: at(900)) == .nothing)
-        #expect(rules.beat(now: at(1900)) == .heartbeat)
-        #expect(rules.beat(now: at(2900)) == .heartbeat)
+        #expect(rules.beat(now: at(0)) == .init())
+        rules.statusWasLookedAt(isSent: true, now: at(100))
+        #expect(rules.beat(now: at(900)) == .init())
+        #expect(rules.beat(now: at(1900)) == .init(saysSo: true))
+        #expect(rules.beat(now: at(2900)) == .init(saysSo: true))
         rules.end()
-        #expect(rules.beat(now: at(3900)) == .nothing)
+        #expect(rules.beat(now: at(3900)) == .init())
     }
 
-    @Test func whatWaitsIsLookedAtAgain() {
+    @Test func whatTimeAloneChangesIsLookedForNowAndThen() {
         let rules = Rules()
-        rules.statusWasLookedAt(isSent: true, isBehind: false, now: at(0))
-        rules.statusWasLookedAt(isSent: false, isBehind: true, now: at(500))
-        #expect(rules.beat(now: at(1000)) == .look)
-        rules.statusWasLookedAt(isSent: true, isBehind: false, now: at(1001))
-        #expect(rules.beat(now: at(2000)) == .heartbeat)
+        rules.statusWasLookedAt(isSent: true, now: at(0))
+        for second in 1...4 { #expect(rules.beat(now: at(second * 1000)) == .init(saysSo: true)) }
+        #expect(rules.beat(now: at(5000)) == .init(saysSo: true, looks: true))
+        #expect(rules.beat(now: at(6000)) == .init(saysSo: true))
+    }
+
+    @Test(arguments: [(2, 1000), (3, 1000), (6, 1000), (12, 2000), (20, 3333), (30, 5000), (300, 5000)])
+    func longLeasesBeatSlower(_ ttl: Int, _ milliseconds: Int64) {
+        #expect(PeerBeatRules.interval(ttl: .seconds(ttl)).milliseconds == milliseconds)
     }
 }
 
@@ -86,11 +90,9 @@ private final class Pacer {
 private final class Rules {
     private var value = PeerBeatRules()
 
-    func beat(now: Instant) -> PeerBeatRules.Action { value.beat(now: now) }
+    func beat(now: Instant) -> PeerBeatRules.Action { value.beat(now: now, interval: .seconds(1)) }
 
     func end() { value.end() }
 
-    func statusWasLookedAt(isSent: Bool, isBehind: Bool, now: Instant) {
-        value.statusWasLookedAt(isSent: isSent, isBehind: isBehind, now: now)
-    }
+    func statusWasLookedAt(isSent: Bool, now: Instant) { value.statusWasLookedAt(isSent: isSent, now: now) }
 }
