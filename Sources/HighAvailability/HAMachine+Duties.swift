@@ -98,26 +98,7 @@ extension HAMachine {
         case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
         case nil: break
         }
-        // Whom we should stream from and do not: how far it is tells whether we ever can.
-        if isLagging, let leader = world.view?.leader,
-            let peer = world.peerAddresses.first(where: { $0.name == leader.name })
-        {
-            // And the past of our own timeline, whether it is the cluster's.
-            if let sample = world.sample, sample.timeline.number > 1, let since = world.notStreamingSince,
-                world.now - since >= FollowRules.divergencePatience, world.historyInFlight == nil,
-                world.localHistory?.currentTimeline != sample.timeline, world.now >= world.nextHistoryAt
-            {
-                let id = newID()
-                world.historyInFlight = id
-                emit(.readHistory(id))
-            }
-            if world.now - world.leaderAskedAt >= .seconds(2) {
-                world.leaderAskedAt = world.now
-                emit(.queryPeers([peer], within: .seconds(2)))
-            } else {
-                wake(at: world.leaderAskedAt + .seconds(2))
-            }
-        }
+        keepLeaderAsked()
         if world.now < world.nextJobAt { wake(at: world.nextJobAt) }
         if world.now < world.sitOutUntil { wake(at: world.sitOutUntil) }
         if case .held = world.lease, world.sample?.isInRecovery == true { wake(at: world.now + .milliseconds(50)) }
@@ -125,6 +106,29 @@ extension HAMachine {
             wake(at: world.now + (at - world.wall))
         }
         if let at = world.scheduledRestart?.scheduledAt, at > world.wall { wake(at: world.now + (at - world.wall)) }
+    }
+
+    /// Whom we should stream from and do not, or wait for: asked now and then, for its word may never come by itself.
+    private mutating func keepLeaderAsked() {
+        let isWaiting = !world.isServerUp && world.job == nil && !world.isPaused
+        guard isLagging || isWaiting, let leader = world.view?.leader,
+            let peer = world.peerAddresses.first(where: { $0.name == leader.name })
+        else { return }
+        // And the past of our own timeline, whether it is the cluster's.
+        if let sample = world.sample, sample.timeline.number > 1, let since = world.notStreamingSince,
+            world.now - since >= FollowRules.divergencePatience, world.historyInFlight == nil,
+            world.localHistory?.currentTimeline != sample.timeline, world.now >= world.nextHistoryAt
+        {
+            let id = newID()
+            world.historyInFlight = id
+            emit(.readHistory(id))
+        }
+        if world.now - world.leaderAskedAt >= .seconds(2) {
+            world.leaderAskedAt = world.now
+            emit(.queryPeers([peer], within: .seconds(2)))
+        } else {
+            wake(at: world.leaderAskedAt + .seconds(2))
+        }
     }
 
     // MARK: - Our entry

@@ -1,15 +1,19 @@
 import ClusterModel
+import Glibc
 import HighAvailability
 import Testing
 
 /// Anything may fail at any time. What must hold is checked at every step; when the faults stop, the cluster heals.
 struct RandomWalkTests {
-    @Test(arguments: UInt64(1)...40)
+    /// `MATRIARCH_SEEDS=500` walks that many, for a longer search.
+    static let seeds: UInt64 = getenv("MATRIARCH_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 12
+
+    @Test(arguments: 1...seeds)
     func `faults of all kinds never give two that acknowledge, and heal`(seed: UInt64) {
         walk(seed: seed, rounds: 30, withPause: false)
     }
 
-    @Test(arguments: UInt64(101)...115)
+    @Test(arguments: 10_001...10_000 + max(1, seeds / 2))
     func `the same with pauses between`(seed: UInt64) {
         walk(seed: seed, rounds: 30, withPause: true)
     }

@@ -90,9 +90,12 @@ enum BootstrapRules {
             return UpstreamTarget(name: chosen.name, connURL: chosen.connURL ?? "", fence: leader.fence)
         }
         guard let target = world.leaderTarget else { return nil }
+        // Its own word or its entry, whichever says so first; the copying itself finds out whether it is true.
+        let peer = world.peers[leader.name]
+        let member = view.member(leader.name)
         let isPrimary =
-            world.peers[leader.name].map { $0.isInRecovery == false && $0.state == .running }
-            ?? (view.member(leader.name)?.role == .primary && view.member(leader.name)?.state == .running)
+            peer?.isInRecovery == false && peer?.state == .running
+            || member?.role == .primary && member?.state == .running
         return isPrimary ? target : nil
     }
 }

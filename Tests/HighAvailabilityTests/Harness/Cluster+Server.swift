@@ -118,14 +118,14 @@ extension Cluster {
     // MARK: - Jobs
 
     func end(_ node: Node, _ id: EffectID, _ end: JobEnd) {
-        guard node.job?.id == id else { return }
+        guard let running = node.job, running.id == id, running.instance == node.instance else { return }
         node.job = nil
         deliver(node, .jobEnded(id, end))
     }
 
     func startJob(_ node: Node, _ id: EffectID, _ job: Job, _ fault: Fault?) {
         if node.job != nil { complain("\(node.name): \(job.name) while a job runs") }
-        node.job = (id, job)
+        node.job = (id, job, node.instance)
         let instance = node.instance
         func later(_ delay: Duration, _ action: @escaping () -> Void) {
             after(delay) { [unowned node] in
@@ -215,12 +215,13 @@ extension Cluster {
             }
             if case .standby(let upstream) = role { node.postgres.run?.upstream = upstream?.name }
             self.deliver(node, .server(.running(pid: 1, isAdopted: false)))
-            later(node.postgres.startTakes) {
-                guard node.postgres.run?.started == started else {
-                    return self.end(node, id, .failed("it ended during its start"))
-                }
-                node.postgres.run?.isReady = true
-                self.end(node, id, .done)
+            // It becomes ready whether the agent still waits for it or not.
+            let instance = node.instance
+            self.after(node.postgres.startTakes) { [unowned self, unowned node] in
+                let isOurs = node.postgres.run?.started == started
+                if isOurs { node.postgres.run?.isReady = true }
+                guard node.instance == instance else { return }
+                self.end(node, id, isOurs ? .done : .failed("it ended during its start"))
             }
         }
     }
@@ -243,10 +244,11 @@ extension Cluster {
             node.guardian.posture = .primary
             // From here on it happens whether the agent waits for it or not.
             let branch = self.newBranch()
+            let instance = node.instance
             self.after(node.postgres.promoteTakes) { [unowned self, unowned node] in
                 guard node.postgres.run?.started == run.started, node.postgres.run?.isPrimary == false else { return }
                 node.postgres.promote(branchNumber: branch)
-                self.end(node, id, .done)
+                if node.instance == instance { self.end(node, id, .done) }
             }
         }
     }

@@ -132,6 +132,8 @@ final class Cluster {
         node.instance += 1
         node.ids = []
         node.job = nil
+        node.watches = []
+        node.lastWord = nil
         let identity = MemberIdentity(
             name: node.name, scope: "demo", connURL: "postgres://\(node.name)/postgres", apiURL: node.apiURL,
             nonce: UInt64(node.instance))
@@ -421,7 +423,7 @@ final class Node {
     var isolated: Set<String> = []
     var watches: Set<String> = []
     var lastWord: PeerStatus?
-    var job: (id: EffectID, job: Job)?
+    var job: (id: EffectID, job: Job, instance: Int)?
     var answers: [RequestID: [OperatorAnswer]] = [:]
     var exit: (code: Int32, text: String)?
     var counts: [String: Int] = [:]
