@@ -13,6 +13,7 @@ import time
 
 import report
 import scenarios
+import zookeeper
 from clusters import Cluster, Contestant, free_ports, processes_of, send
 from scenarios import FAULTS
 from writers import Writers
@@ -128,8 +129,6 @@ class Benchmark:
             return None
 
     def faults(self, contestant, number):
-        import zookeeper
-
         names = [name for name in FAULTS if name in self.wanted]
         done = []
 
@@ -166,8 +165,6 @@ class Benchmark:
 
     def sizes(self, contestant):
         """Memory, starts and a quiet time, on a cluster that nobody writes to."""
-        import zookeeper
-
         proxy = None
         if self.zookeeper:
             (port,) = free_ports(1)
@@ -191,8 +188,6 @@ class Benchmark:
     # ------------------------------------------------------------------------------------------------------------ run
 
     def run(self):
-        import zookeeper
-
         if self.options.store == "zookeeper":
             self.say("Starting ZooKeeper")
             (port,) = free_ports(1)
