@@ -34,12 +34,15 @@
                 throw CaseFailure("not proven at the leader")
             }
             #expect(expiry == sent + first.granted)
+            #expect(first.intervalsBehind == 0)
+            await first.close(abandon: false)
             await near.close()
 
             let follower = try #require(ensemble.followers().first)
             let far = openZooKeeper([follower.address], root: root) { $0.tick = .milliseconds(200) }
             let second = try await session(far, lifetime: .seconds(3))
             #expect(second.renewalInterval == second.granted / 6)
+            #expect(second.intervalsBehind == 2)
             #expect(await commit(far, .create("leader", bytes("pg1"), .session(second.id))).isCommitted)
             // The acquiring commit is the first proof.
             var sends: [Instant] = []
