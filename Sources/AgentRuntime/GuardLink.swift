@@ -61,7 +61,8 @@ final class GuardLink: Sendable {
         while !Task.isCancelled, !state.withLock({ $0.isClosed }) {
             do throws(GuardError) {
                 let client = try await GuardClient.connect(
-                    stateDirectory: stateDirectory, executable: executable, launch: true, longestTerm: longestTerm, within: .seconds(5))
+                    stateDirectory: stateDirectory, executable: executable, launch: true, longestTerm: longestTerm,
+                    within: .seconds(5))
                 let status = try await client.status()
                 let facts = await takeOver(client, status)
                 state.withLock {

@@ -79,7 +79,8 @@ extension HAMachine {
             if world.posture == posture {
                 world.posture = posture == .resumed ? .paused : nil
                 world.nextPostureAt = world.now + .milliseconds(300)
-                record("guard.postureRefused", .warning, "the guard did not take the posture \(posture.rawValue): \(why)")
+                record(
+                    "guard.postureRefused", .warning, "the guard did not take the posture \(posture.rawValue): \(why)")
             }
         case .guardSilent:
             world.isSilent = true

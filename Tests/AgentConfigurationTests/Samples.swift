@@ -1,5 +1,5 @@
-import ClusterModel
 import AgentConfiguration
+import ClusterModel
 import ConfigurationTree
 
 /// A good file, to be spoilt by the tests.

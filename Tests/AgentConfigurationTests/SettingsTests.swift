@@ -1,5 +1,5 @@
-import ClusterModel
 import AgentConfiguration
+import ClusterModel
 import ConfigurationTree
 import Testing
 
