@@ -467,6 +467,12 @@ extension HAMachine {
             world.notStreamingSince = world.now
         }
         world.nextSampleAt = world.now + world.settings.loopWait
+        if world.callbackRole == nil, world.job == nil {
+            // Found running: announced once, as if it had been started.
+            let role: MemberRole = sample.isInRecovery ? .replica : .primary
+            world.callbackRole = role
+            emit(.callback(.onStart, role, world.term?.fence))
+        }
         if sample.isInRecovery {
             // Only what we did not set on its way to be a primary is known to be a standby.
             var isBecomingPrimary = false

@@ -19,11 +19,11 @@ import Testing
             now = now + .milliseconds(1)
             return machine.handle(event, at: moment()).effects
         }
-        let opening = try #require(opening(handle(.started(InstanceStart(server: .down(.empty, exit: nil))))))
+        let session = try #require(opening(handle(.started(InstanceStart(server: .down(.empty, exit: nil))))))
         _ = handle(.guardReady(isAdopting: false))
         let facts = SessionFacts(
             id: SessionID("s1"), granted: .seconds(30), renewalInterval: .seconds(7), isResumed: false)
-        var effects = handle(.sessionOpened(opening, facts))
+        var effects = handle(.sessionOpened(session, facts))
         var reading = try #require(read(effects))
         effects = handle(.view(reading, ClusterView(revision: StoreRevision(number: 1), requestedAt: now)))
         let trying = try #require(initializing(effects))

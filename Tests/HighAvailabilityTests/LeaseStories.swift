@@ -287,3 +287,25 @@ struct LeaseStories {
         #expect(cluster.isHealthy(3))
     }
 }
+
+struct CallbackStories {
+    @Test func `each role change is announced once; a server found running too`() throws {
+        let (cluster, old, others) = try calmCluster()
+        #expect(cluster[old].callbacks == ["on_start primary"])
+        #expect(cluster[others[0]].callbacks == ["on_start replica"])
+        cluster.ask(old, .switchover(leader: old, candidate: others[0], scheduledAt: nil))
+        #expect(cluster.run(until: { $0.primary == others[0] && $0.isHealthy(3) }, within: .seconds(20)) != nil)
+        cluster.run(for: .seconds(15))
+        #expect(cluster[others[0]].callbacks == ["on_start replica", "on_role_change primary"])
+        #expect(cluster[old].callbacks == ["on_start primary", "on_stop primary", "on_role_change replica"])
+        #expect(cluster[others[1]].callbacks == ["on_start replica"])
+        cluster.ask(others[1], .restart(RestartRequest()))
+        cluster.run(for: .seconds(5))
+        #expect(cluster[others[1]].callbacks == ["on_start replica", "on_restart replica"])
+        cluster[others[1]].callbacks = []
+        cluster.killAgent(cluster[others[1]])
+        cluster.start(cluster[others[1]])
+        cluster.run(for: .seconds(30))
+        #expect(cluster[others[1]].callbacks == ["on_start replica"])
+    }
+}
