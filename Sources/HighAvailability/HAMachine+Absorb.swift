@@ -552,6 +552,12 @@ extension HAMachine {
     }
 
     private mutating func finish(_ job: Job, _ end: JobEnd) {
+        switch job {
+        case .start, .restart:
+            // Nothing came up, or it is gone again: nothing is left that could acknowledge.
+            if !world.isServerUp { world.mayAcknowledge = false }
+        default: break
+        }
         switch (job, end) {
         case (.bootstrap, .made(let control)):
             world.bootstrapped = control
@@ -592,8 +598,6 @@ extension HAMachine {
             announceStart(role, isRestart: isRestart)
         case (.start(let role), _), (.restart(let role), _):
             world.stateAfterFailure = .startFailed
-            // Nothing came up that could acknowledge.
-            if !world.isServerUp { world.mayAcknowledge = false }
             if case .primary = role, world.crashedSince == nil { world.crashedSince = world.now }
         case (.follow(let upstream), .done):
             world.upstream = .some(upstream)
