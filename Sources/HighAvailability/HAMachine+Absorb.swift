@@ -79,7 +79,8 @@ extension HAMachine {
             if world.posture == posture {
                 world.posture = posture == .resumed ? .paused : nil
                 world.nextPostureAt = world.now + .milliseconds(300)
-                record("guard.postureRefused", .warning, "the guard did not take the posture \(posture.rawValue): \(why)")
+                record(
+                    "guard.postureRefused", .warning, "the guard did not take the posture \(posture.rawValue): \(why)")
             }
         case .guardSilent:
             world.isSilent = true
@@ -170,7 +171,7 @@ extension HAMachine {
     // MARK: - Parts
 
     private mutating func absorb(_ start: InstanceStart) {
-        world.marker = start.marker
+        world.marker = start.marker.flatMap { $0.timeline.number > 0 ? $0 : nil }
         world.cachedConfiguration = start.cachedConfiguration
         world.hasSavedSession = start.hasSavedSession
         absorb(server: start.server)

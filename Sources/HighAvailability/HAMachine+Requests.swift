@@ -64,7 +64,8 @@ extension HAMachine {
         case .replaceConfiguration(let document):
             var pending = pendingRequest(id, request)
             pending.document = .object(document)
-            pending.commit = commit(ClusterChange(
+            pending.commit = commit(
+                ClusterChange(
                     if: world.view.map { [.configurationVersion($0.configurationVersion)] } ?? [],
                     [.putConfiguration(document)]), "request")
             world.pending.append(pending)

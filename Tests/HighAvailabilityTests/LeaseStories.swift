@@ -216,6 +216,41 @@ struct LeaseStories {
         #expect(cluster.violations.isEmpty)
     }
 
+    @Test func `slow reads: what was asked for before the acquire does not undo it`() throws {
+        let (cluster, old, _) = try calmCluster(ttl: .seconds(3))
+        cluster.fault = { _, effect in if case .read = effect { .late(.milliseconds(300)) } else { nil } }
+        cluster.killHost(cluster[old])
+        cluster.run(until: { $0.leader == nil }, within: .seconds(5))
+        // Something changes all the time: there is always a read under way.
+        for _ in 0..<40 {
+            cluster.signalAll()
+            cluster.run(for: .milliseconds(50))
+        }
+        let new = try #require(cluster.primary, "\(cluster.story())")
+        #expect(!cluster.said(new, "lease.resumed"))
+        #expect(cluster.decisions(new, "lease.acquired").count == 1)
+        #expect(cluster.store.terms.count == 2)
+        #expect(cluster.violations.isEmpty)
+    }
+
+    @Test func `a word about an earlier holding does not end this one`() throws {
+        let (cluster, leader, _) = try calmCluster(1, ttl: .seconds(10))
+        var isFirst = true
+        // One renewal is answered very late; meanwhile its term has ended and a new one has begun.
+        cluster.fault = { _, effect in
+            guard isFirst, case .renew = effect else { return nil }
+            isFirst = false
+            return .late(.milliseconds(2400))
+        }
+        cluster.run(until: { _ in !isFirst })
+        cluster.store.deleteLeader()
+        cluster.signalAll()
+        cluster.run(until: { $0.store.terms.count == 2 }, within: .seconds(5))
+        cluster.run(for: .seconds(20))
+        #expect(cluster.store.terms.count == 2, "\(cluster.story())")
+        #expect(cluster.primary == leader)
+    }
+
     @Test func `a store that refuses every acquire is not asked in a tight loop`() throws {
         let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
         cluster.fault = { _, effect in
