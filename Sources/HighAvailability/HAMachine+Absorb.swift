@@ -171,7 +171,7 @@ extension HAMachine {
     // MARK: - Parts
 
     private mutating func absorb(_ start: InstanceStart) {
-        world.marker = start.marker
+        world.marker = start.marker.flatMap { $0.timeline.number > 0 ? $0 : nil }
         world.cachedConfiguration = start.cachedConfiguration
         world.hasSavedSession = start.hasSavedSession
         absorb(server: start.server)
@@ -468,6 +468,12 @@ extension HAMachine {
             world.notStreamingSince = world.now
         }
         world.nextSampleAt = world.now + world.settings.loopWait
+        if world.callbackRole == nil, world.job == nil {
+            // Found running: announced once, as if it had been started.
+            let role: MemberRole = sample.isInRecovery ? .replica : .primary
+            world.callbackRole = role
+            emit(.callback(.onStart, role, world.term?.fence))
+        }
         if sample.isInRecovery {
             // Only what we did not set on its way to be a primary is known to be a standby.
             var isBecomingPrimary = false
@@ -547,6 +553,12 @@ extension HAMachine {
     }
 
     private mutating func finish(_ job: Job, _ end: JobEnd) {
+        switch job {
+        case .start, .restart:
+            // Nothing came up, or it is gone again: nothing is left that could acknowledge.
+            if !world.isServerUp { world.mayAcknowledge = false }
+        default: break
+        }
         switch (job, end) {
         case (.bootstrap, .made(let control)):
             world.bootstrapped = control
@@ -587,8 +599,6 @@ extension HAMachine {
             announceStart(role, isRestart: isRestart)
         case (.start(let role), _), (.restart(let role), _):
             world.stateAfterFailure = .startFailed
-            // Nothing came up that could acknowledge.
-            if !world.isServerUp { world.mayAcknowledge = false }
             if case .primary = role, world.crashedSince == nil { world.crashedSince = world.now }
         case (.follow(let upstream), .done):
             world.upstream = .some(upstream)

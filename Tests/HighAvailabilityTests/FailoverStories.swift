@@ -174,6 +174,22 @@ struct FailoverStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `a mark that was taken back stays taken back after a restart of the agent`() throws {
+        let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
+        cluster.killHost(cluster[old])
+        try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(10)) != nil)
+        cluster.startHost(cluster[old])
+        try #require(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30)) != nil)
+        cluster.run(for: .seconds(11))
+        let standby = try #require(others.first { $0 != cluster.primary })
+        cluster[standby].marker = PromotionMarker(timeline: Timeline(0), fence: Fence(era: 0, number: 900))
+        cluster.killAgent(cluster[standby])
+        cluster.start(cluster[standby])
+        cluster.run(for: .seconds(30))
+        #expect(!cluster.said(standby, "follow.twin"), "\(cluster.story())")
+        #expect(cluster.isHealthy(3))
+    }
+
     @Test func `a timeline made twice is told apart by its marker: cloned, never streamed`() throws {
         let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
         cluster.killHost(cluster[old])

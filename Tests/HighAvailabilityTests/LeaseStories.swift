@@ -216,6 +216,41 @@ struct LeaseStories {
         #expect(cluster.violations.isEmpty)
     }
 
+    @Test func `slow reads: what was asked for before the acquire does not undo it`() throws {
+        let (cluster, old, _) = try calmCluster(ttl: .seconds(3))
+        cluster.fault = { _, effect in if case .read = effect { .late(.milliseconds(300)) } else { nil } }
+        cluster.killHost(cluster[old])
+        cluster.run(until: { $0.leader == nil }, within: .seconds(5))
+        // Something changes all the time: there is always a read under way.
+        for _ in 0..<40 {
+            cluster.signalAll()
+            cluster.run(for: .milliseconds(50))
+        }
+        let new = try #require(cluster.primary, "\(cluster.story())")
+        #expect(!cluster.said(new, "lease.resumed"))
+        #expect(cluster.decisions(new, "lease.acquired").count == 1)
+        #expect(cluster.store.terms.count == 2)
+        #expect(cluster.violations.isEmpty)
+    }
+
+    @Test func `a word about an earlier holding does not end this one`() throws {
+        let (cluster, leader, _) = try calmCluster(1, ttl: .seconds(10))
+        var isFirst = true
+        // One renewal is answered very late; meanwhile its term has ended and a new one has begun.
+        cluster.fault = { _, effect in
+            guard isFirst, case .renew = effect else { return nil }
+            isFirst = false
+            return .late(.milliseconds(2400))
+        }
+        cluster.run(until: { _ in !isFirst })
+        cluster.store.deleteLeader()
+        cluster.signalAll()
+        cluster.run(until: { $0.store.terms.count == 2 }, within: .seconds(5))
+        cluster.run(for: .seconds(20))
+        #expect(cluster.store.terms.count == 2, "\(cluster.story())")
+        #expect(cluster.primary == leader)
+    }
+
     @Test func `a store that refuses every acquire is not asked in a tight loop`() throws {
         let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
         cluster.fault = { _, effect in
@@ -285,5 +320,27 @@ struct LeaseStories {
         cluster.run(for: .seconds(20))
         #expect(cluster[leader].machine?.world.sessionFacts?.granted == .seconds(10))
         #expect(cluster.isHealthy(3))
+    }
+}
+
+struct CallbackStories {
+    @Test func `each role change is announced once; a server found running too`() throws {
+        let (cluster, old, others) = try calmCluster()
+        #expect(cluster[old].callbacks == ["on_start primary"])
+        #expect(cluster[others[0]].callbacks == ["on_start replica"])
+        cluster.ask(old, .switchover(leader: old, candidate: others[0], scheduledAt: nil))
+        #expect(cluster.run(until: { $0.primary == others[0] && $0.isHealthy(3) }, within: .seconds(20)) != nil)
+        cluster.run(for: .seconds(15))
+        #expect(cluster[others[0]].callbacks == ["on_start replica", "on_role_change primary"])
+        #expect(cluster[old].callbacks == ["on_start primary", "on_stop primary", "on_role_change replica"])
+        #expect(cluster[others[1]].callbacks == ["on_start replica"])
+        cluster.ask(others[1], .restart(RestartRequest()))
+        cluster.run(for: .seconds(5))
+        #expect(cluster[others[1]].callbacks == ["on_start replica", "on_restart replica"])
+        cluster[others[1]].callbacks = []
+        cluster.killAgent(cluster[others[1]])
+        cluster.start(cluster[others[1]])
+        cluster.run(for: .seconds(30))
+        #expect(cluster[others[1]].callbacks == ["on_start replica"])
     }
 }
