@@ -1,6 +1,7 @@
 import AgentConfiguration
 import ClusterModel
 import ClusterStore
+import Dispatch
 import HighAvailability
 import LeaseGuard
 import Logging
@@ -110,17 +111,15 @@ extension Agent {
         case .persistMarker(let id, let marker):
             let state = self.state
             let logger = self.logger
-            Task {
-                let failure = await blocking { () -> String? in
-                    do throws(AgentError) {
-                        try state.save(marker)
-                        return nil
-                    } catch {
-                        return error.description
-                    }
+            // One queue: a mark that is taken back and one that is set never overtake each other.
+            stateQueue.async {
+                do throws(AgentError) {
+                    try state.save(marker)
+                    yield(.persisted(id, succeeded: true))
+                } catch {
+                    logger.error("\(error)")
+                    yield(.persisted(id, succeeded: false))
                 }
-                if let failure { logger.error("\(failure)") }
-                yield(.persisted(id, succeeded: failure == nil))
             }
         case .checkpoint(let id):
             let operations = PostgresOperations(layout: inForce.layout, logger: logger)

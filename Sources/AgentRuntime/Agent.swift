@@ -30,6 +30,7 @@ public actor Agent {
     nonisolated let store: any CoordinationStore
     nonisolated let events: AsyncStream<Event>
     nonisolated let yield: @Sendable (Event) -> Void
+    nonisolated let stateQueue = DispatchQueue(label: "matriarch.state")
     nonisolated let roleEvents: AsyncStream<CallbackEvent>
     nonisolated let roleCallbacks: AsyncStream<CallbackEvent>.Continuation
     nonisolated let reloadEvents: AsyncStream<CallbackEvent>
