@@ -1,0 +1,148 @@
+import ClusterModel
+
+/// What a view of the store changes: pause, leader, our own entries.
+extension HAMachine {
+    mutating func absorb(view: ClusterView) {
+        if let old = world.view, view.revision < old.revision {
+            world.readWanted = true
+            world.nextReadAt = world.now + .milliseconds(100)
+            return
+        }
+        if view.requestedAt < world.viewsCountFrom || world.needsResolving {
+            // Asked for before something of ours was settled: it would show what is not any more.
+            world.readWanted = true
+            return
+        }
+        storeAnswered()
+        if view.problems != world.view?.problems ?? [], !view.problems.isEmpty {
+            record(
+                "store.unreadable", .warning, "the store holds what cannot be read; it is left out",
+                [Fact("problems", .array(view.problems.map(JSONValue.string)))])
+        }
+        let before = world.view
+        world.view = view
+        if let configuration = view.configuration { world.cachedConfiguration = configuration }
+        if view.leader != nil || view.systemIdentifier != nil { world.hasSeenCluster = true }
+        if let made = world.bootstrapped, view.systemIdentifier == made.systemIdentifier { world.bootstrapped = nil }
+        noteBootstrapVersion(view)
+        notePause(view)
+        noteLeader(view, before: before)
+        noteMember(view)
+        settleAcquire(view)
+        if let handover = world.handover, case .releasing = handover.phase, !world.isLeaderEntryOurs {
+            world.handover = nil
+        }
+        let deferred = world.deferred
+        world.deferred = []
+        for pending in deferred { absorb(request: pending.id, pending.request) }
+    }
+
+    private mutating func notePause(_ view: ClusterView) {
+        let isPaused = view.isPaused
+        if isPaused != world.wasPaused {
+            record(
+                isPaused ? "pause.begin" : "pause.end", .action,
+                isPaused ? "PAUSE: nothing is started or stopped from now on" : "the pause is over")
+            world.wasPaused = isPaused
+            world.publishedMember = nil
+        }
+    }
+
+    private mutating func noteLeader(_ view: ClusterView, before: ClusterView?) {
+        if let leader = view.leader {
+            if before?.leader?.fence != leader.fence {
+                record(
+                    "leader.changed", leader.name == world.me ? .routine : .action,
+                    "\(leader.name) holds the leader entry",
+                    [Fact("leader", leader.name), Fact("fence", leader.fence), Fact("before", before?.leader?.name)])
+                world.sitOutUntil = .distantPast
+                world.leaderSince = world.now
+                world.jobFailures = 0
+                world.nextJobAt = .distantPast
+            }
+            world.lastLockedView = view
+            let member = view.member(leader.name)
+            let fence = world.peers[leader.name]?.fenceState ?? member?.fenceState
+            // It counts as paused until it says itself that it is not: cut off, it may not know that the pause is over.
+            world.lastHolder = LastHolder(
+                name: leader.name, fence: leader.fence, fenceState: fence,
+                wasPaused: view.isPaused || member?.isPaused == true)
+            if let race = world.race, race.freeSince != nil || leader.fence != before?.leader?.fence {
+                world.race = nil
+            }
+            world.unfencedHolder = nil
+            // The entry went to somebody else, or vanished and came back: this term is over whatever its deadline says.
+            if case .held(let term) = world.lease,
+                leader.name != world.me || leader.session != world.sessionFacts?.id || leader.fence != term.fence,
+                view.requestedAt >= term.since
+            {
+                loseLease("the leader entry is not ours any more", .immediate)
+            }
+        } else {
+            if case .held(let term) = world.lease, view.requestedAt >= term.since {
+                loseLease("the leader entry vanished", .immediate)
+            }
+            if before?.leader != nil || before == nil {
+                record(
+                    "leader.none", .action, "nobody holds the leader entry",
+                    [Fact("before", before?.leader?.name ?? world.lastHolder?.name)])
+            }
+            if world.race != nil, world.race?.freeSince == nil { world.race?.freeSince = world.now }
+            if !view.isPaused, let holder = world.lastHolder, holder.wasPaused, holder.name != world.me {
+                world.unfencedHolder = holder.name
+            }
+        }
+    }
+
+    private mutating func noteMember(_ view: ClusterView) {
+        guard let facts = world.sessionFacts else { return }
+        let mine = view.member(world.me)
+        if world.publishInFlight == nil, mine == nil || mine?.session != facts.id { world.publishedMember = nil }
+    }
+
+    /// The acquire's end, seen in the store: the entry is ours or it is not.
+    private mutating func settleAcquire(_ view: ClusterView) {
+        switch world.lease {
+        case .acquiring, .unresolved:
+            guard case .unresolved = world.lease else { return }
+            if world.isLeaderEntryOurs, let leader = view.leader, !world.endedTerms.contains(leader.fence) {
+                beginProving(leader.fence)
+            } else {
+                world.lease = .none
+                record(
+                    "lease.refused", .action, "the leader entry did not become ours",
+                    [Fact("leader", view.leader?.name)])
+            }
+        case .none:
+            // A session taken up again still holds the entry: go on where the earlier instance ended.
+            if world.isLeaderEntryOurs, let leader = view.leader, !world.endedTerms.contains(leader.fence),
+                view.member(world.me)?.session == world.sessionFacts?.id, world.publishedMember != nil
+            {
+                record(
+                    "lease.resumed", .action, "the leader entry is ours by the session taken up again",
+                    [Fact("fence", leader.fence)])
+                beginProving(leader.fence)
+            }
+        case .releasing:
+            if !world.isLeaderEntryOurs { world.lease = .none }
+        case .proving, .held, .ending: break
+        }
+    }
+
+    mutating func beginProving(_ fence: Fence) {
+        world.race = nil
+        if let deadlines = world.earlyProof, world.now < deadlines.finish {
+            // Proven while the entry was looked for.
+            begin(Term(fence: fence, deadlines: deadlines, since: world.now))
+            return
+        }
+        world.lease = .proving(fence, since: world.now)
+        world.nextRenewAt = world.now
+    }
+
+    private mutating func noteBootstrapVersion(_ view: ClusterView) {
+        guard world.isAwaitingBootstrapVersion else { return }
+        world.isAwaitingBootstrapVersion = false
+        if case .inProgress(let version) = view.initialize { world.bootstrapVersion = version }
+    }
+}
