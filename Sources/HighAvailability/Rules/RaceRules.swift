@@ -216,7 +216,9 @@ enum RaceRules {
             else { return nil }
             return peer
         }
-        let unheard = peers.filter { member in !heard.contains { $0.name == member.name } }
+        let unheard = peers.filter { member in
+            !heard.contains { $0.name == member.name } && !hasGivenWay(member.name, world)
+        }
         let patience = world.wasHolderGuarded ? guardedWait : unfencedWait
         let waited = world.now - race.since
         var facts = [
@@ -275,6 +277,13 @@ enum RaceRules {
         return Verdict(
             "race.acquire", .action, "taking the lead: nobody eligible is ahead", facts,
             .acquire(settling: view.failover, systemIdentifier: nil))
+    }
+
+    /// The last holder, when it told during its term that its PostgreSQL is down: it handed the lead over in order, and
+    /// has no position to tell that would matter.
+    private static func hasGivenWay(_ name: String, _ world: World) -> Bool {
+        guard name == world.lastHolder?.name, let peer = world.peers[name] else { return false }
+        return peer.isSilent && peer.askedAt >= world.leaderSince
     }
 
     private static func again(_ world: World, _ race: Race) -> Intention {
