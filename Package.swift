@@ -72,6 +72,7 @@ let package = Package(
         // The core, from what a cluster is to what a person sees.
         core("ClusterModel"),
         core("HighAvailability", ["ClusterModel"]),
+        core("Simulation", ["ClusterModel", "HighAvailability"]),
         core("ConfigurationTree"),
         core("PluginInterfaces", ["ClusterModel", "ConfigurationTree", logging]),
         core("AgentConfiguration", ["ClusterModel", "ConfigurationTree", "CLibYAML"]),
@@ -114,6 +115,9 @@ let package = Package(
                 argumentParser, logging, serviceLifecycle,
             ]),
         .executableTarget(
+            name: "matriarch-simulate", dependencies: ["Simulation", "ClusterModel", "HighAvailability", argumentParser],
+            swiftSettings: strict),
+        .executableTarget(
             name: "matriarch", dependencies: ["MatriarchMain", "BuiltInPlugins"], swiftSettings: strict),
 
         // Plugins: nothing above knows them, the executable aside.
@@ -138,7 +142,7 @@ let package = Package(
 
         // Tests, one folder per target.
         tests("ClusterModelTests", ["ClusterModel"]),
-        tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel"]),
+        tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel", "Simulation"]),
         tests("AgentConfigurationTests", ["AgentConfiguration", "ConfigurationTree", "ClusterModel"]),
         tests("ClusterStoreTests", ["ClusterStore", "ClusterModel", "PluginInterfaces"]),
         tests("ChildProcessesTests", ["ChildProcesses", "PluginInterfaces", logging]),

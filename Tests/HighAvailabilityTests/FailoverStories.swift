@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 struct FailoverStories {

@@ -1,13 +1,14 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 /// A cluster of three, bootstrapped and quiet.
 func calmCluster(
     _ count: Int = 3, ttl: Duration = .seconds(30), seed: UInt64 = 1,
     settings: (inout MachineSettings, String) -> Void = { _, _ in }
-) throws -> (Cluster, leader: String, others: [String]) {
-    let cluster = Cluster(count, ttl: ttl, seed: seed, settings: settings)
+) throws -> (SimulatedCluster, leader: String, others: [String]) {
+    let cluster = SimulatedCluster(count, ttl: ttl, seed: seed, settings: settings)
     cluster.startAll()
     try #require(cluster.run(until: { $0.isHealthy(count) }, within: .seconds(60)) != nil, "\(cluster.story())")
     cluster.run(for: .seconds(15))

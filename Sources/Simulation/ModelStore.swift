@@ -1,60 +1,87 @@
-import ClusterModel
+package import ClusterModel
 import HighAvailability
 
 /// A coordination store in memory: sessions that expire, compare-and-set, linearizable reads. Time is given from outside.
-struct VirtualStore {
-    struct Entry<Value> {
-        var value: Value
-        var version: EntryVersion
+package struct ModelStore {
+    package struct Entry<Value> {
+        package var value: Value
+        package var version: EntryVersion
     }
 
-    struct Session {
-        var expiresAt: Instant
-        var lifetime: Duration
+    package struct Session {
+        package var expiresAt: Instant
+        package var lifetime: Duration
     }
 
-    var revision: UInt64 = 100
-    var sessions: [SessionID: Session] = [:]
+    package var model = StoreModel.plain
+    /// Until then nobody may take the leader entry: Consul's lock delay.
+    var lockedUntil = Instant.distantPast
+    /// The leader entry that the last expiry took away, until somebody has looked.
+    var expiredHolding: (name: String, fence: Fence)?
+    private var draw: UInt64 = 0x9E37
+    var era: UInt32 = 0
+    package var revision: UInt64 = 100
+    package var sessions: [SessionID: Session] = [:]
     private var lastSession = 0
 
-    var leader: Entry<(name: String, session: SessionID)>?
-    var members: [String: Entry<Member>] = [:]
-    var initialize: Entry<String>?
-    var configuration: Entry<JSONObject>?
-    var failover: Entry<FailoverRequest?>?
-    var status: Entry<ClusterStatus>?
-    var sync: Entry<SyncState>?
-    var history: Entry<TimelineHistory>?
-    var promotions: Entry<PromotionRecords>?
+    package var leader: Entry<(name: String, session: SessionID)>?
+    package var members: [String: Entry<Member>] = [:]
+    package var initialize: Entry<String>?
+    package var configuration: Entry<JSONObject>?
+    package var failover: Entry<FailoverRequest?>?
+    package var status: Entry<ClusterStatus>?
+    package var sync: Entry<SyncState>?
+    package var history: Entry<TimelineHistory>?
+    package var promotions: Entry<PromotionRecords>?
     /// Who held the leader entry, one after another.
-    var terms: [(name: String, fence: Fence)] = []
+    package var terms: [(name: String, fence: Fence)] = []
 
-    mutating func open(lifetime: Duration, at now: Instant) -> SessionID {
+    package mutating func open(lifetime: Duration, at now: Instant) -> SessionID {
         lastSession += 1
         let id = SessionID("s\(lastSession)")
-        sessions[id] = Session(expiresAt: now + lifetime, lifetime: lifetime)
+        sessions[id] = Session(expiresAt: expiry(now, lifetime), lifetime: lifetime)
         return id
     }
 
-    mutating func touch(_ id: SessionID, at now: Instant) -> Bool {
+    package mutating func touch(_ id: SessionID, at now: Instant) -> Bool {
         expire(at: now)
         guard let session = sessions[id] else { return false }
-        sessions[id]?.expiresAt = now + session.lifetime
+        // A touch that comes late never takes back what an earlier one gave.
+        let until = max(session.expiresAt, expiry(now, session.lifetime))
+        sessions[id]?.expiresAt = until
         return true
     }
 
+    private mutating func expiry(_ touched: Instant, _ lifetime: Duration) -> Instant {
+        draw = draw &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return model.expiry(touched: touched, lifetime: lifetime, draw: draw >> 16)
+    }
+
+    /// A new leader of the ensemble: every session begins its lifetime anew.
+    mutating func renewAll(at now: Instant) {
+        for (id, session) in sessions { sessions[id]?.expiresAt = max(session.expiresAt, now + session.lifetime) }
+    }
+
+    /// When the next session ends.
+    var nextExpiry: Instant? { sessions.values.map(\.expiresAt).min() }
+
     /// Ends what has expired; true when something of the cluster went with it.
     @discardableResult
-    mutating func expire(at now: Instant) -> Bool {
+    package mutating func expire(at now: Instant) -> Bool {
+        guard sessions.contains(where: { $0.value.expiresAt <= now }) else { return false }
         var changed = false
         for (id, session) in sessions.sorted(by: { $0.key.text < $1.key.text }) where session.expiresAt <= now {
+            if let leader, leader.value.session == id {
+                expiredHolding = (leader.value.name, Fence(era: era, number: leader.version.created))
+                if case .consul(let delay) = model { lockedUntil = now + delay }
+            }
             changed = end(id) || changed
         }
         return changed
     }
 
     @discardableResult
-    mutating func end(_ id: SessionID) -> Bool {
+    package mutating func end(_ id: SessionID) -> Bool {
         sessions[id] = nil
         var changed = false
         if leader?.value.session == id {
@@ -69,19 +96,19 @@ struct VirtualStore {
         return changed
     }
 
-    mutating func release(_ id: SessionID) -> ChangeOutcome {
+    package mutating func release(_ id: SessionID) -> ChangeOutcome {
         guard leader?.value.session == id else { return .refused("the leader entry is not held by this session") }
         revision += 1
         leader = nil
-        return .committed(StoreRevision(number: revision))
+        return .committed(StoreRevision(era: era, number: revision))
     }
 
     func view(at requested: Instant) -> ClusterView {
-        var view = ClusterView(revision: StoreRevision(number: revision), requestedAt: requested)
+        var view = ClusterView(revision: StoreRevision(era: era, number: revision), requestedAt: requested)
         if let leader {
             view.leader = ClusterView.Leader(
                 name: leader.value.name, session: leader.value.session, version: leader.version,
-                fence: Fence(era: 0, number: leader.version.created))
+                fence: Fence(era: era, number: leader.version.created))
         }
         view.members = members.values.map(\.value).sorted { $0.name < $1.name }
         view.memberVersions = members.mapValues(\.version)
@@ -105,7 +132,12 @@ struct VirtualStore {
         return view
     }
 
-    mutating func commit(_ change: ClusterChange, name: String, session: SessionID?) -> ChangeOutcome {
+    mutating func commit(
+        _ change: ClusterChange, name: String, session: SessionID?, at now: Instant = .distantFuture
+    ) -> ChangeOutcome {
+        if now < lockedUntil, change.writes.contains(where: { if case .acquireLeader = $0 { true } else { false } }) {
+            return .refused("the lock delay is not over")
+        }
         for condition in change.conditions {
             if let why = objection(condition, name, session) { return .refused(why) }
         }
@@ -114,7 +146,7 @@ struct VirtualStore {
         }
         revision += 1
         for write in change.writes { apply(write, name, session) }
-        return .committed(StoreRevision(number: revision))
+        return .committed(StoreRevision(era: era, number: revision))
     }
 
     private func objection(_ condition: ClusterCondition, _ name: String, _ session: SessionID?) -> String? {
@@ -159,7 +191,7 @@ struct VirtualStore {
         switch write {
         case .acquireLeader:
             put(&leader, (name, session ?? SessionID("")))
-            terms.append((name, Fence(era: 0, number: revision)))
+            terms.append((name, Fence(era: era, number: revision)))
         case .putMember(var member, _):
             member.session = session
             put(&members[member.name], member)
@@ -177,32 +209,40 @@ struct VirtualStore {
     }
 
     /// What hands do: another program or an operator changes something.
-    mutating func setConfiguration(_ key: String, _ value: JSONValue) {
+    package mutating func setConfiguration(_ key: String, _ value: JSONValue) {
         var object = configuration?.value ?? JSONObject()
         object[key] = value
         apply(.putConfiguration(object), "", nil)
         bump()
     }
 
-    mutating func setFailover(_ request: FailoverRequest?) {
+    package mutating func setFailover(_ request: FailoverRequest?) {
         apply(.putFailover(request), "", nil)
         bump()
     }
 
-    mutating func putAlien(_ member: Member, session: SessionID) {
+    package mutating func putAlien(_ member: Member, session: SessionID) {
         apply(.putMember(member, exists: true), member.name, session)
         bump()
     }
 
-    mutating func leadAlien(_ name: String, session: SessionID) {
+    package mutating func leadAlien(_ name: String, session: SessionID) {
         apply(.acquireLeader, name, session)
         bump()
     }
 
-    mutating func deleteLeader() {
+    package mutating func deleteLeader() {
         leader = nil
         bump()
     }
 
     private mutating func bump() { revision += 1 }
+}
+
+extension ModelStore {
+    /// An operator's static synchronous state.
+    mutating func setSync(_ state: SyncState) {
+        revision += 1
+        sync = Entry(value: state, version: EntryVersion(created: revision, number: revision))
+    }
 }

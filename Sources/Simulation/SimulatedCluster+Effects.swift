@@ -2,65 +2,87 @@ import ClusterModel
 import HighAvailability
 
 /// What the runtime would do with the effects.
-extension Cluster {
-    static let storeDelay: Duration = .milliseconds(2)
-
-    func begin(_ node: Node, _ effect: Effect) {
+extension SimulatedCluster {
+    func begin(_ node: SimulatedMember, _ effect: Effect) {
         node.counts[effect.kind, default: 0] += 1
         if let id = effect.identifier, !node.ids.insert(id).inserted {
             complain("\(node.name): \(effect) uses an id again")
         }
-        let fault = self.fault?(node, effect)
+        let mishap = self.fault?(node, effect)
+        if case .crashBefore? = mishap { return crash(node) }
+        carryOut(node, effect, mishap)
+        if case .crashAfter? = mishap { crash(node) }
+    }
+
+    private func crash(_ node: SimulatedMember) {
+        tally["crashes at an effect", default: 0] += 1
+        killAgent(node)
+        restartLater(node)
+    }
+
+    /// A supervisor starts what ended by itself.
+    func restartLater(_ node: SimulatedMember) {
+        guard node.isSupervised else { return }
+        let resume = random.percent(70)
+        after(.milliseconds(200) + random.duration(upTo: .seconds(2))) { [unowned self, unowned node] in
+            guard node.machine == nil, !node.isHostDown, node.isSupervised else { return }
+            self.start(node, resume: resume)
+        }
+    }
+
+    private func carryOut(_ node: SimulatedMember, _ effect: Effect, _ fault: Mishap?) {
         switch effect {
         case .openSession(let id, _, let resume): openSession(node, id, resume)
         case .closeSession(let abandon):
-            if !abandon, let session = node.session, node.storeReachable {
+            if !abandon, let session = node.session, node.storeReachable, !isStoreStopped {
                 if store.end(session) { signalAll() }
             }
             node.session = nil
         case .read(let id, _): read(node, id, fault)
         case .commit(let id, let change):
+            let name = node.name
             commit(
                 node, fault,
-                { store, session in
-                    store.commit(change, name: node.name, session: session)
+                { [unowned self] in
+                    let isAcquire = change.writes.contains { if case .acquireLeader = $0 { true } else { false } }
+                    let before = self.store.failover?.value
+                    let outcome = self.store.commit(change, name: name, session: $0, at: self.now)
+                    if isAcquire, case .committed = outcome { self.acquired(node, before) }
+                    return outcome
                 }, { .committed(id, $0) })
         case .release(let id):
-            if node.postgres.isWritable { complain("\(node.name): release while writable") }
+            if node.canAcknowledge { complain("\(node.name): release while writable") }
             commit(
                 node, fault,
-                { store, session in
-                    session.map { store.release($0) } ?? .notSent("no session")
-                }, { .released(id, $0) })
+                { [unowned self] session in session.map { self.store.release($0) } ?? .notSent("no session") },
+                { .released(id, $0) })
         case .renew(let id, let holding, let within): renew(node, id, holding, within, fault)
         case .arm(let fence, let deadlines): arm(node, fence, deadlines)
         case .endTerm: endTerm(node)
         case .posture(let posture): setPosture(node, posture)
         case .stopServer(let mode): stopServer(node, mode)
         case .startJob(let id, let job): startJob(node, id, job, fault)
-        case .cancelJob(let id):
-            guard let running = node.job, running.id == id else { break }
-            after(.milliseconds(5)) { [unowned self, unowned node] in
-                guard let running = node.job, running.id == id else { return }
-                self.end(node, id, .cancelled)
-            }
-        case .sample:
-            let sample = node.postgres.sample(at: now, upstream: nil)
-            let delay: Duration = if case .late(let delay)? = fault { delay } else { .milliseconds(2) }
-            deliver(node, sample.map(Event.sample) ?? .sampleFailed("it does not answer"), after: delay)
+        case .cancelJob(let id): cancelJob(node, id)
+        case .sample: sample(node, fault)
         case .queryPeers(let peers, let within): query(node, peers, within)
         case .watchPeers(let peers):
             let fresh = Set(peers.map(\.name)).subtracting(node.watches)
             node.watches = Set(peers.map(\.name))
             query(node, peers.filter { fresh.contains($0.name) }, .seconds(2))
         case .persistMarker(let id, let marker):
+            let instance = node.instance
             after(.milliseconds(3)) { [unowned self, unowned node] in
+                guard node.instance == instance else { return }
                 node.marker = marker
                 self.deliver(node, .persisted(id, succeeded: true))
             }
         case .checkpoint(let id):
-            let isUp = node.postgres.run?.isReady == true
-            after(.milliseconds(20)) { [unowned node] in node.postgres.controlTimeline = node.postgres.branch.timeline }
+            let isUp = node.postgres.run?.isReady == true && !node.isServerFrozen
+            let started = node.postgres.run?.started
+            after(.milliseconds(20)) { [unowned node] in
+                guard isUp, node.postgres.run?.started == started else { return }
+                node.postgres.controlTimeline = node.postgres.branch.timeline
+            }
             deliver(node, .checkpointed(id, succeeded: isUp), after: .milliseconds(21))
         case .readHistory(let id):
             deliver(node, .localHistory(id, node.postgres.history), after: .milliseconds(2))
@@ -68,6 +90,7 @@ extension Cluster {
         case .answer(let id, let answer):
             node.answers[id, default: []].append(answer)
             if node.answers[id, default: []].count > 1 { complain("\(node.name): request answered twice") }
+            open[id] = nil
         case .probeDuplicate(let url):
             let other = all.first { $0.apiURL == url && $0 !== node }
             let isAlive =
@@ -76,86 +99,118 @@ extension Cluster {
         case .exit(let code, let text):
             node.exit = (code, text)
             killAgent(node)
+            if code != 0 { restartLater(node) }
         // Without its agent a server outside of pause is stopped by the guard in the end; here the exit stops it.
         }
     }
 
+    /// The leader entry is this member's now: how much it may have missed is settled at this moment.
+    private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?) {
+        let isNamed = request?.candidate == node.name
+        let isPaused = store.configuration?.value["pause"]?.bool == true
+        node.boundAtAcquisition =
+            isNamed || isPaused || node.postgres.run?.isPrimary == true
+            ? nil
+            : store.status?.value.optime.map {
+                LSN($0.bytes - min($0.bytes, node.settings.maximumLagOnFailover))
+            }
+    }
+
+    private func sample(_ node: SimulatedMember, _ fault: Mishap?) {
+        var delay: Duration = .milliseconds(2)
+        if case .late(let more)? = fault { delay = more }
+        guard !node.isServerFrozen else {
+            deliver(node, .sampleFailed("it does not answer"), after: .seconds(1))
+            return
+        }
+        var sample = node.postgres.sample(at: now, upstream: nil)
+        sample?.takenAt = node.local(now)
+        deliver(node, sample.map(Event.sample) ?? .sampleFailed("it does not answer"), after: delay)
+    }
+
     // MARK: - Store
 
-    private func openSession(_ node: Node, _ id: EffectID, _ resume: Bool) {
-        guard node.storeReachable else {
+    private func answers(_ node: SimulatedMember) -> Bool { node.storeReachable && !isStoreStopped }
+
+    private func openSession(_ node: SimulatedMember, _ id: EffectID, _ resume: Bool) {
+        guard answers(node) else {
             deliver(node, .sessionFailed(id, "no server answers"), after: .milliseconds(500))
             return
         }
-        after(Cluster.storeDelay) { [unowned self, unowned node] in
-            guard node.storeReachable, node.machine != nil else {
+        let instance = node.instance
+        after(storeDelay) { [unowned self, unowned node] in
+            guard node.instance == instance else { return }
+            guard self.answers(node), node.machine != nil else {
                 self.deliver(node, .sessionFailed(id, "no server answers"))
                 return
             }
             var isResumed = false
-            if resume, let session = node.session, self.store.touch(session, at: self.now) {
+            if resume, let session = node.session, self.store.sessions[session] != nil,
+                self.store.touch(session, at: self.now)
+            {
                 isResumed = true
             } else {
                 node.session = self.store.open(lifetime: self.ttl, at: self.now)
             }
+            node.proofs = []
             self.beat(node, node.instance, node.session)
+            let isBehind = node.isViaFollower
             self.deliver(
                 node,
                 .sessionOpened(
                     id,
                     SessionFacts(
-                        id: node.session ?? SessionID(""), granted: self.ttl, renewalInterval: self.ttl / 4,
-                        isResumed: isResumed)), after: .milliseconds(1))
+                        id: node.session ?? SessionID(""), granted: self.ttl,
+                        renewalInterval: isBehind ? self.ttl / 6 : self.ttl / 4, isResumed: isResumed,
+                        needsIdleRenewal: !self.store.model.beatsByItself, intervalsBehind: isBehind ? 2 : 0)),
+                after: .milliseconds(1))
         }
     }
 
     /// The client library's own heartbeats keep the session, as long as the process runs and the store is reached.
-    private func beat(_ node: Node, _ instance: Int, _ session: SessionID?) {
+    private func beat(_ node: SimulatedMember, _ instance: Int, _ session: SessionID?) {
         guard let session, node.instance == instance, node.session == session, !node.isHostDown else { return }
-        if node.storeReachable, !node.isFrozen {
-            guard store.touch(session, at: now) else {
+        if answers(node), !node.isFrozen, !node.isHostPaused {
+            guard store.sessions[session] != nil else {
                 node.session = nil
                 deliver(node, .sessionLost("it expired"))
                 return
             }
+            if store.model.beatsByItself { _ = store.touch(session, at: now) }
         }
         if let next = store.sessions[session]?.expiresAt { at(next) {} }
         after(ttl / 3) { [unowned self, unowned node] in self.beat(node, instance, session) }
     }
 
-    private func at(_ instant: Instant, _ action: @escaping () -> Void) {
-        after(max(.zero, instant - now), action)
-    }
-
-    private func read(_ node: Node, _ id: EffectID, _ fault: Fault?) {
-        let asked = now
-        guard node.storeReachable, node.session != nil else {
+    private func read(_ node: SimulatedMember, _ id: EffectID, _ fault: Mishap?) {
+        let asked = node.local(now)
+        guard answers(node), node.session != nil else {
             deliver(node, .viewFailed(id, "no server answers"), after: .milliseconds(200))
             return
         }
-        var back = Cluster.storeDelay / 2
+        var back = storeDelay / 2
         switch fault {
         case .late(let delay)?: back = back + delay
         case .answerLost?, .lost?, .notSent?:
             deliver(node, .viewFailed(id, "timed out"), after: .seconds(1))
             return
-        case nil: break
+        case .crashBefore?, .crashAfter?, nil: break
         }
-        after(Cluster.storeDelay / 2) { [unowned self, unowned node] in
-            guard node.storeReachable else {
+        after(storeDelay / 2) { [unowned self, unowned node] in
+            guard self.answers(node) else {
                 self.deliver(node, .viewFailed(id, "timed out"), after: .seconds(1))
                 return
             }
-            self.store.expire(at: self.now)
+            if self.store.expire(at: self.now) { self.expired() }
             self.deliver(node, .view(id, self.store.view(at: asked)), after: back)
         }
     }
 
     private func commit(
-        _ node: Node, _ fault: Fault?, _ apply: @escaping (inout VirtualStore, SessionID?) -> ChangeOutcome,
+        _ node: SimulatedMember, _ fault: Mishap?, _ apply: @escaping (SessionID?) -> ChangeOutcome,
         _ event: @escaping (ChangeOutcome) -> Event
     ) {
-        guard node.storeReachable, node.session != nil else {
+        guard answers(node), let session = node.session else {
             deliver(node, event(.notSent("no server answers")), after: .milliseconds(5))
             return
         }
@@ -163,10 +218,9 @@ extension Cluster {
             deliver(node, event(.notSent("not connected")), after: .milliseconds(1))
             return
         }
-        let session = node.session
-        let delay: Duration = if case .late(let delay)? = fault { delay } else { Cluster.storeDelay / 2 }
+        let delay: Duration = if case .late(let delay)? = fault { delay } else { storeDelay / 2 }
         after(delay) { [unowned self, unowned node] in
-            guard node.storeReachable else {
+            guard self.answers(node) else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
@@ -174,55 +228,83 @@ extension Cluster {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
-            self.store.expire(at: self.now)
-            let outcome = apply(&self.store, session)
+            if self.store.expire(at: self.now) { self.expired() }
+            // A request of a session that has ended is refused, whoever sent it.
+            let outcome: ChangeOutcome =
+                self.store.sessions[session] == nil && node.session != session
+                ? .unknown("the session is gone") : apply(session)
             if case .committed = outcome { self.signalAll() }
             if case .answerLost? = fault {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
             } else {
-                self.deliver(node, event(outcome), after: Cluster.storeDelay / 2)
+                self.deliver(node, event(outcome), after: self.storeDelay / 2)
             }
         }
     }
 
-    private func renew(_ node: Node, _ id: EffectID, _ holding: Bool, _ within: Duration, _ fault: Fault?) {
-        let sent = now
-        let granted = ttl
-        guard node.storeReachable, let session = node.session else {
+    private func renew(
+        _ node: SimulatedMember, _ id: EffectID, _ holding: Bool, _ within: Duration, _ fault: Mishap?
+    ) {
+        let sent = node.local(now)
+        guard answers(node), let session = node.session else {
             // A client without a connection fails fast.
             deliver(node, .renewed(id, .unknown("no server answers")), after: min(within, .milliseconds(100)))
             return
         }
-        var back = Cluster.storeDelay / 2
+        var back = storeDelay / 2
         switch fault {
         case .late(let delay)?: back = back + delay
-        case .answerLost?, .lost?, .notSent?:
+        case .lost?, .notSent?:
             deliver(node, .renewed(id, .unknown("timed out")), after: within)
             return
-        case nil: break
+        case .answerLost?, .crashBefore?, .crashAfter?, nil: break
         }
-        after(Cluster.storeDelay / 2) { [unowned self, unowned node] in
-            guard node.storeReachable else {
+        after(storeDelay / 2) { [unowned self, unowned node] in
+            guard self.answers(node) else {
                 self.deliver(node, .renewed(id, .unknown("timed out")), after: within)
                 return
             }
-            let outcome: RenewalOutcome
-            if !self.store.touch(session, at: self.now) {
-                outcome = .gone("the session expired")
-            } else if holding, self.store.leader?.value.session != session || self.store.leader?.value.name != node.name
-            {
-                outcome = .gone("the leader entry is not ours")
+            let outcome = self.prove(node, session, holding, sent)
+            if case .answerLost? = fault {
+                self.deliver(node, .renewed(id, .unknown("timed out")), after: within)
+            } else if back > within {
+                self.deliver(node, .renewed(id, .unknown("timed out")), after: within)
             } else {
-                outcome = .proven(sent: sent, notExpiredBefore: sent + granted)
+                self.deliver(node, .renewed(id, outcome), after: back)
             }
-            self.deliver(node, .renewed(id, outcome), after: back)
         }
+    }
+
+    /// What the store's majority shows at this moment.
+    private func prove(
+        _ node: SimulatedMember, _ session: SessionID, _ holding: Bool, _ sent: Instant
+    ) -> RenewalOutcome {
+        if store.expire(at: now) { expired() }
+        guard store.sessions[session] != nil else { return .gone("the session expired") }
+        if node.isViaFollower {
+            // The leader's table learns of it at its next ping of the follower; should it stop before, never.
+            let late = random.duration(upTo: .milliseconds(250))
+            after(late) { [unowned self] in
+                if !self.isStoreStopped { _ = self.store.touch(session, at: self.now) }
+            }
+        } else {
+            _ = store.touch(session, at: now)
+        }
+        if holding, store.leader?.value.session != session || store.leader?.value.name != node.name {
+            return .gone("the leader entry is not ours")
+        }
+        guard node.isViaFollower else { return .proven(sent: sent, notExpiredBefore: sent + ttl) }
+        // Two within one ping of the leader show no more than one.
+        if node.proofs.last.map({ sent - $0 >= .milliseconds(260) }) ?? true { node.proofs.append(sent) }
+        if node.proofs.count > 3 { node.proofs.removeFirst() }
+        guard node.proofs.count == 3 else { return .unknown("the first proofs through a follower show nothing yet") }
+        return .proven(sent: sent, notExpiredBefore: node.proofs[0] + ttl)
     }
 
     // MARK: - Peers
 
-    private func query(_ node: Node, _ peers: [PeerAddress], _ within: Duration) {
-        let asked = now
+    private func query(_ node: SimulatedMember, _ peers: [PeerAddress], _ within: Duration) {
+        let asked = node.local(now)
         for peer in peers {
             if let alien = aliens[peer.name] {
                 after(.milliseconds(2)) { [unowned self, unowned node] in
@@ -235,7 +317,9 @@ extension Cluster {
                 }
                 continue
             }
-            guard let other = nodes[peer.name], reachable(node, other), !other.isFrozen else {
+            guard let other = member(peer.name), reachable(node, other), !other.isFrozen,
+                wordsLost == 0 || !random.perMille(wordsLost)
+            else {
                 deliver(node, .peerSilent(peer.name, "timed out"), after: within)
                 continue
             }
@@ -246,7 +330,7 @@ extension Cluster {
                 }
                 // The API takes a fresh look at its PostgreSQL.
                 var status = self.peerStatus(machine.status)
-                if let sample = other.postgres.sample(at: self.now, upstream: nil) {
+                if let sample = other.isServerFrozen ? nil : other.postgres.sample(at: self.now, upstream: nil) {
                     status.isInRecovery = sample.isInRecovery
                     status.position = sample.position
                     status.timeline = sample.timeline
@@ -262,7 +346,7 @@ extension Cluster {
 }
 
 extension Effect {
-    var kind: String {
+    package var kind: String {
         switch self {
         case .openSession: "openSession"
         case .closeSession: "closeSession"

@@ -1,46 +1,54 @@
-import ClusterModel
-import HighAvailability
+package import ClusterModel
+package import HighAvailability
 
 /// A PostgreSQL that has positions, timelines and crashes, and no data.
-struct ModelPostgres {
+package struct ModelPostgres {
     /// One making of a timeline: the number may be made twice, the branch never.
-    struct Branch: Hashable {
-        var timeline: Timeline
-        var number: Int
+    package struct Branch: Hashable {
+        package var timeline: Timeline
+        package var number: Int
     }
 
-    struct Run: Hashable {
-        var isPrimary: Bool
-        var isAdopted = false
-        var upstream: String?
+    package struct Run: Hashable {
+        package var isPrimary: Bool
+        package var isAdopted = false
+        package var upstream: String?
         /// Answers queries.
-        var isReady = true
-        var started: Int
+        package var isReady = true
+        package var started: Int
     }
 
-    var identifier: String?
-    var branch = Branch(timeline: Timeline(1), number: 0)
-    var lsn = LSN(0x300_0000)
-    var past: [(branch: Branch, end: LSN)] = []
-    var state = ControlData.State.shutDown
-    var checkpoint = LSN(0x300_0000)
+    package var identifier: String?
+    package var branch = Branch(timeline: Timeline(1), number: 0)
+    package var lsn = LSN(0x300_0000)
+    package var past: [(branch: Branch, end: LSN)] = []
+    package var state = ControlData.State.shutDown
+    package var checkpoint = LSN(0x300_0000)
     /// What pg_control names until the first checkpoint after a promotion.
-    var controlTimeline = Timeline(1)
-    var run: Run?
-    var isStreaming = false
+    package var controlTimeline = Timeline(1)
+    package var run: Run?
+    package var isStreaming = false
 
     // What the test wants to happen.
-    var startTakes: Duration = .milliseconds(100)
-    var stopTakes: Duration = .milliseconds(50)
-    var promoteTakes: Duration = .milliseconds(80)
-    var startFailures = 0
-    var isReplicationHeld = false
-    var hangsInStop = false
-    var rewindEnd: JobEnd?
+    package var startTakes: Duration = .milliseconds(100)
+    package var stopTakes: Duration = .milliseconds(50)
+    package var promoteTakes: Duration = .milliseconds(80)
+    package var startFailures = 0
+    package var isReplicationHeld = false
+    package var hangsInStop = false
+    package var rewindEnd: JobEnd?
+    /// No room: it ends, and does not start, until there is some.
+    package var isDiskFull = false
+    /// Members that must have a commit before it is acknowledged, by name; empty: asynchronous.
+    package var synchronousNames: Set<String> = []
+    /// Bytes of WAL behind the newest that a standby may be and still stream; nil: all is kept.
+    package var walKept: UInt64?
+    /// Positions that replication slots hold, by the standby's name: what is behind them is kept.
+    package var slots: [String: LSN] = [:]
 
-    var isWritable: Bool { run?.isPrimary == true && run?.isReady == true }
+    package var isWritable: Bool { run?.isPrimary == true && run?.isReady == true }
 
-    var data: DataDirectoryFacts {
+    package var data: DataDirectoryFacts {
         guard let identifier else { return .empty }
         return .initialized(
             ControlData(
@@ -48,12 +56,12 @@ struct ModelPostgres {
                 minimumRecoveryEnd: lsn, minimumRecoveryTimeline: branch.timeline))
     }
 
-    var control: ControlData? {
+    package var control: ControlData? {
         if case .initialized(let control) = data { return control }
         return nil
     }
 
-    func sample(at now: Instant, upstream: ModelPostgres?) -> PostgresSample? {
+    package func sample(at now: Instant, upstream: ModelPostgres?) -> PostgresSample? {
         guard let run, run.isReady else { return nil }
         var sample = PostgresSample(
             takenAt: now, isInRecovery: !run.isPrimary, serverVersion: 150_004, timeline: branch.timeline)
@@ -69,7 +77,7 @@ struct ModelPostgres {
         return sample
     }
 
-    var history: TimelineHistory {
+    package var history: TimelineHistory {
         TimelineHistory(
             rows: past.map { .init(timeline: $0.branch.timeline, switchLSN: $0.end, reason: "no recovery target") })
     }
@@ -127,19 +135,4 @@ struct ModelPostgres {
         controlTimeline = other.controlTimeline
         state = .inArchiveRecovery
     }
-}
-
-/// The guard's side of the bargain: deadlines, postures, and the end of what is not allowed.
-struct ModelGuard {
-    var isUp = true
-    var term: Fence?
-    var over = Fence(era: 0, number: 0)
-    var deadlines: LeaseDeadlines?
-    var posture: GuardPosture = .replica
-    /// Promoting, or started as a primary.
-    var isEnforced = false
-    var isFrozen = false
-    var graceUntil: Instant?
-
-    var isArmed: Bool { term != nil && deadlines != nil }
 }
