@@ -6,14 +6,15 @@ extension HAMachine {
         guard let running = world.job, running.id == id else { return }
         world.job = nil
         world.nextSampleAt = world.now
-        for index in world.pending.indices where world.pending[index].job == id {
-            let succeeded: Bool
+        let succeeded =
             switch end {
-            case .done, .made: succeeded = true
-            case .failed, .cancelled, .needsClone: succeeded = false
+            case .done, .made: true
+            case .failed, .cancelled, .needsClone: false
             }
+        // An answer takes its request off the list: the list is not walked while that happens.
+        for waiting in world.pending.filter({ $0.job == id }) {
             answer(
-                world.pending[index].id,
+                waiting.id,
                 succeeded
                     ? OperatorAnswer(.done, "restarted successfully") : OperatorAnswer(.unavailable, "restart failed"))
         }

@@ -74,7 +74,7 @@ extension SimulatedCluster {
             after(.milliseconds(3)) { [unowned self, unowned node] in
                 guard node.instance == instance else { return }
                 node.marker = marker
-                self.deliver(node, .persisted(id, succeeded: true))
+                self.deliverInOrder(node, .persisted(id, succeeded: true))
             }
         case .checkpoint(let id):
             let isUp = node.postgres.run?.isReady == true && !node.isServerFrozen
@@ -83,7 +83,7 @@ extension SimulatedCluster {
                 guard isUp, node.postgres.run?.started == started else { return }
                 node.postgres.controlTimeline = node.postgres.branch.timeline
             }
-            deliver(node, .checkpointed(id, succeeded: isUp), after: .milliseconds(21))
+            deliverInOrder(node, .checkpointed(id, succeeded: isUp), after: .milliseconds(21))
         case .readHistory(let id):
             deliver(node, .localHistory(id, node.postgres.history), after: .milliseconds(2))
         case .callback(let action, let role, _): node.callbacks.append("\(action.rawValue) \(role.rawValue)")

@@ -6,7 +6,7 @@ extension SimulatedCluster {
     func arm(_ node: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
         let known = node.guardian
         let local = node.local(now)
-        func refuse(_ why: String) { deliver(node, .guardRefused(why), after: .milliseconds(1)) }
+        func refuse(_ why: String) { deliverInOrder(node, .guardRefused(why), after: .milliseconds(1)) }
         guard known.isUp else { return }
         if node.isGuardFrozen {
             // The page is written; who would read it stands still.
@@ -28,7 +28,7 @@ extension SimulatedCluster {
         node.guardian.deadlines = deadlines
         node.guardian.isFrozen = false
         node.guardian.graceUntil = nil
-        if isFirst { deliver(node, .guardArmed(fence), after: .milliseconds(1)) }
+        if isFirst { deliverInOrder(node, .guardArmed(fence), after: .milliseconds(1)) }
         at(node.global(deadlines.quit)) { [unowned self, unowned node] in
             guard node.guardian.deadlines == deadlines, !node.isGuardFrozen, !node.isHostPaused else { return }
             self.deadlinePassed(node)
@@ -58,7 +58,7 @@ extension SimulatedCluster {
     /// SIGQUIT now, and SIGKILL to everything at K, which ends a stopped process too.
     func guardStops(_ node: SimulatedMember, _ why: String, kill: Instant? = nil) {
         guard let run = node.postgres.run, !node.isHostDown else { return }
-        deliver(node, .guardStopping(why))
+        deliverInOrder(node, .guardStopping(why))
         if node.isServerFrozen {
             let until = kill.map { node.global($0) } ?? now + .milliseconds(250)
             at(until) { [unowned self, unowned node] in
@@ -83,19 +83,19 @@ extension SimulatedCluster {
     func setPosture(_ node: SimulatedMember, _ posture: GuardPosture) {
         guard node.postgres.run != nil else { return }
         if node.isGuardFrozen || !node.guardian.isUp {
-            deliver(node, .postureRefused(posture, "the guard does not answer"), after: .seconds(1))
+            deliverInOrder(node, .postureRefused(posture, "the guard does not answer"), after: .seconds(1))
             return
         }
         switch posture {
         case .replica:
             if node.postgres.run?.isPrimary == true {
-                deliver(node, .postureRefused(posture, "it is in production"), after: .milliseconds(1))
+                deliverInOrder(node, .postureRefused(posture, "it is in production"), after: .milliseconds(1))
                 return
             }
             node.guardian.isEnforced = false
         case .primary:
             guard node.guardian.deadlines != nil else {
-                deliver(node, .postureRefused(posture, "no deadline is armed"), after: .milliseconds(1))
+                deliverInOrder(node, .postureRefused(posture, "no deadline is armed"), after: .milliseconds(1))
                 return
             }
             node.guardian.isEnforced = true
@@ -103,7 +103,7 @@ extension SimulatedCluster {
         case .paused: node.guardian.isEnforced = false
         case .resumed:
             guard node.guardian.posture == .paused else {
-                deliver(node, .postureRefused(posture, "it is not paused"), after: .milliseconds(1))
+                deliverInOrder(node, .postureRefused(posture, "it is not paused"), after: .milliseconds(1))
                 return
             }
             let grace = now + ttl

@@ -31,12 +31,12 @@ extension SimulatedCluster {
             node.postgres.run == nil ? .down(node.postgres.data, exit: nil) : .running(pid: 1, isAdopted: adopted)
         let begin = InstanceStart(
             server: server, marker: marker ? node.marker : nil, cachedConfiguration: nil, hasSavedSession: resume)
-        deliver(node, .started(begin), after: .milliseconds(1))
+        deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
             node.postgres.run != nil && guardian.deadlines != nil && !guardian.isFrozen && guardian.isEnforced
             ? guardian.term : nil
-        deliver(
+        deliverInOrder(
             node, .guardReady(isAdopting: adopted, isPaused: guardian.posture == .paused, armed: armed),
             after: .milliseconds(2))
     }
@@ -116,7 +116,7 @@ extension SimulatedCluster {
         guard node.machine != nil, !node.isFrozen, !node.isHostPaused else { return }
         let waiting = node.inbox
         node.inbox = []
-        for event in waiting { deliver(node, event, after: .milliseconds(1)) }
+        for event in waiting { deliverInOrder(node, event, after: .milliseconds(1)) }
         deliver(node, .wake, after: .milliseconds(2))
         if let session = node.session, store.sessions[session] == nil, !isStoreStopped, node.storeReachable {
             node.session = nil
@@ -169,7 +169,7 @@ extension SimulatedCluster {
         node.isGuardFrozen = false
         node.guardian = ModelGuard()
         node.guardian.isUp = false
-        deliver(node, .guardLost("the connection ended"), after: .milliseconds(1))
+        deliverInOrder(node, .guardLost("the connection ended"), after: .milliseconds(1))
         if node.postgres.run != nil {
             if node.isServerFrozen {
                 // The signal waits for the thaw: one of the residual risks.
@@ -184,10 +184,10 @@ extension SimulatedCluster {
             node.guardian.isUp = true
             let isAdopting = node.postgres.run != nil
             node.postgres.run?.isAdopted = true
-            self.deliver(
+            self.deliverInOrder(
                 node, .server(isAdopting ? .running(pid: 1, isAdopted: true) : .down(node.postgres.data, exit: nil)))
-            if !isAdopting { self.deliver(node, .guardSilent) }
-            self.deliver(node, .guardReady(isAdopting: isAdopting), after: .milliseconds(1))
+            if !isAdopting { self.deliverInOrder(node, .guardSilent) }
+            self.deliverInOrder(node, .guardReady(isAdopting: isAdopting), after: .milliseconds(1))
         }
     }
 

@@ -65,7 +65,7 @@ extension SimulatedCluster {
             }
             return
         }
-        deliver(node, .guardSilent, after: .milliseconds(5))
-        deliver(node, .server(.down(node.postgres.data, exit: exit)), after: .milliseconds(5))
+        deliverInOrder(node, .guardSilent, after: .milliseconds(5))
+        deliverInOrder(node, .server(.down(node.postgres.data, exit: exit)), after: .milliseconds(5))
     }
 }

@@ -46,7 +46,7 @@ extension SimulatedCluster {
     func end(_ node: SimulatedMember, _ id: EffectID, _ end: JobEnd) {
         guard let running = node.job, running.id == id, running.instance == node.instance else { return }
         node.job = nil
-        deliver(node, .jobEnded(id, end))
+        deliverInOrder(node, .jobEnded(id, end))
     }
 
     func cancelJob(_ node: SimulatedMember, _ id: EffectID) {
@@ -172,7 +172,7 @@ extension SimulatedCluster {
                 node.postgres.state = .inArchiveRecovery
             }
             if case .standby(let upstream) = role { node.postgres.run?.upstream = upstream?.name }
-            self.deliver(node, .server(.running(pid: 1, isAdopted: false)))
+            self.deliverInOrder(node, .server(.running(pid: 1, isAdopted: false)))
             self.becomeReady(node, id, started, node.postgres.startTakes)
         }
     }

@@ -182,13 +182,28 @@ package final class SimulatedCluster {
         }
     }
 
+    /// For what one source tells in its order: the guard, the server, the jobs.
+    func deliverInOrder(_ member: SimulatedMember, _ event: Event, after delay: Duration = .zero) {
+        var due = now + delay + (jitter > .zero ? random.duration(upTo: jitter) : .zero)
+        due = max(due, member.lastInOrder)
+        member.lastInOrder = due
+        let instance = member.instance
+        at(due) { [unowned self, unowned member] in
+            guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
+            if member.isFrozen || member.isHostPaused {
+                member.inbox.append(event)
+                return
+            }
+            self.handle(member, event)
+        }
+    }
+
     func handle(_ member: SimulatedMember, _ event: Event) {
         replicate()
-        guard var machine = member.machine else { return }
-        member.machine = nil  // one owner: the machine's arrays are not copied
         let local = member.local(now)
-        let reaction = machine.handle(event, at: Moment(now: local, wall: wall, random: random.next()))
-        member.machine = machine
+        // In place: a machine is large.
+        guard let reaction = member.machine?.handle(event, at: Moment(now: local, wall: wall, random: random.next()))
+        else { return }
         member.handled += 1
         for decision in reaction.decisions { note(member, decision) }
         if reaction.wakeAt <= local { complain("\(member.name): a wake in the past") }
@@ -219,10 +234,10 @@ package final class SimulatedCluster {
 
     /// The word that goes to whoever watches this member.
     private func publish(_ member: SimulatedMember) {
-        guard let machine = member.machine,
-            all.contains(where: { $0 !== member && $0.watches.contains(member.name) })
+        guard all.contains(where: { $0 !== member && $0.watches.contains(member.name) }),
+            let told = member.machine?.status
         else { return }
-        var status = peerStatus(machine.status)
+        var status = peerStatus(told)
         status.askedAt = .distantPast
         if status == member.lastWord { return }
         member.lastWord = status
@@ -244,8 +259,8 @@ package final class SimulatedCluster {
 
     /// After a connection came back: each tells the other how it stands.
     func greet(_ member: SimulatedMember) {
-        guard let machine = member.machine, !member.isFrozen else { return }
-        var status = peerStatus(machine.status)
+        guard !member.isFrozen, let told = member.machine?.status else { return }
+        var status = peerStatus(told)
         status.askedAt = .distantPast
         for other in all where other.watches.contains(member.name) { tell(other, status, of: member) }
     }

@@ -29,6 +29,8 @@ package final class SimulatedMember {
     /// A residual risk is being tried on this host: what it acknowledges is counted apart.
     var isExcused = false
     var inbox: [Event] = []
+    /// When the last event of those that keep their order comes.
+    var lastInOrder = Instant.distantPast
     /// Members that it has no connection with.
     package var isolated: Set<String> = []
     /// Members whose messages do not arrive here, while ours arrive there.

@@ -48,6 +48,7 @@ package struct SimulationRun {
         }
         if cluster.violations.isEmpty { chaos(cluster) }
         if cluster.violations.isEmpty, mode == .liveness { recover(cluster) }
+        if !cluster.violations.isEmpty { for line in cluster.summary { cluster.onLine?(line) } }
         return outcome(cluster)
     }
 

@@ -33,16 +33,22 @@ enum JobRules {
         return Verdict("job.running", .routine, "in progress: \(name)", Array(facts.dropFirst()))
     }
 
+    /// The least that a promotion, or a start that follows no crash, is given. `primary_start_timeout: 0` means not to wait
+    /// for crash recovery; a promotion that gave way at once would only be followed by another that does.
+    static let leastPatience: Duration = .seconds(10)
+
     /// A primary that takes longer to come back than `primary_start_timeout` gives way, if there is somebody to.
     private static func startTimeout(_ world: World, _ running: RunningJob) -> Verdict? {
         let began = world.crashedSince ?? running.since
-        if world.now - began > world.settings.primaryStartTimeout, let successor = RaceRules.likelySuccessor(world) {
+        var limit = world.settings.primaryStartTimeout
+        if world.crashedSince == nil { limit = max(limit, leastPatience) }
+        if world.now - began > limit, let successor = RaceRules.likelySuccessor(world) {
             return Verdict(
                 "primary.giveWay", .warning,
                 "\(running.job.name) takes longer than primary_start_timeout: giving way to \(successor)",
                 [
                     Fact("since_ms", milliseconds: world.now - began),
-                    Fact("primary_start_timeout_ms", milliseconds: world.settings.primaryStartTimeout),
+                    Fact("primary_start_timeout_ms", milliseconds: limit),
                 ], .endTerm(.immediate, reason: "primary_start_timeout"))
         }
         return .wait("job.running", "in progress: \(running.job.name)")
