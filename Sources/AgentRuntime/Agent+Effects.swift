@@ -258,7 +258,7 @@ extension Agent {
                     return TimelineHistory(
                         rows: found.ancestry.steps.map {
                             TimelineHistory.Row(timeline: $0.timeline, switchLSN: $0.switchpoint, reason: $0.reason)
-                        })
+                        }, timeline: timeline)
                 } catch {
                     logger.warning("\(error)")
                     return nil

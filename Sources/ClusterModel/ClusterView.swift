@@ -63,6 +63,14 @@ public struct ClusterView: Hashable, Sendable {
 
     public func member(_ name: String) -> Member? { members.first { $0.name == name } }
 
+    /// The timeline that the cluster is on as far as the store tells: what the history's rows say, or the one that its last
+    /// leader recorded as made.
+    public var currentTimeline: Timeline? {
+        guard let history else { return nil }
+        let made = promotions.records.filter { $0.value.isMade }.keys.max() ?? history.currentTimeline
+        return max(made, history.currentTimeline)
+    }
+
     /// The leader's own member value, if it is there.
     public var leaderMember: Member? { leader.flatMap { member($0.name) } }
 

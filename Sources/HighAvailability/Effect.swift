@@ -51,8 +51,9 @@ public enum Job: Hashable, Sendable {
     case stop(StopMode)
     /// The hook before a promotion.
     case prePromote
-    /// The guard promotes; ends when writes are possible.
-    case promote(Fence)
+    /// The guard promotes, from one timeline to another: the numbers between are left out, for other promotions may have
+    /// used them. Ends when writes are possible.
+    case promote(Fence, from: Timeline, to: Timeline)
     case rewind(UpstreamTarget)
     /// Changes the upstream of the running standby by reload.
     case follow(UpstreamTarget?)

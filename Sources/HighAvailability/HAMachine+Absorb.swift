@@ -71,6 +71,8 @@ extension HAMachine {
             record("guard.refused", .warning, "the guard refused: \(why)")
         case .guardStopping(let why):
             record("guard.stopping", .warning, "the guard stops PostgreSQL: \(why)")
+            // Whatever term it was armed for is over for it.
+            world.armedTerm = nil
             if case .held(let term) = world.lease, world.handover == nil {
                 end(term, "the guard stopped PostgreSQL: \(why)")
             }
@@ -110,8 +112,8 @@ extension HAMachine {
             }
             if let leader = world.view?.leader, leader.name == status.name {
                 world.lastHolder?.fenceState = status.fenceState
-                if status.role == .primary, let history = world.view?.history,
-                    let timeline = status.timeline, history.currentTimeline != timeline
+                if status.role == .primary, let current = world.view?.currentTimeline,
+                    let timeline = status.timeline, current < timeline
                 {
                     world.readWanted = true
                 }

@@ -276,7 +276,7 @@ extension HAMachine {
     // MARK: - The leader's records
 
     mutating func keepRecords() {
-        guard world.term != nil, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
+        guard let term = world.term, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
             !sample.isInRecovery, world.isServerUp, world.handover == nil
         else { return }
         if world.now < world.nextUpkeepAt {
@@ -303,11 +303,11 @@ extension HAMachine {
             world.checkpointInFlight = id
             emit(.checkpoint(id))
         }
-        keepHistory(view, sample)
+        keepHistory(term, view, sample)
         keepStatus(view, sample)
     }
 
-    private mutating func keepHistory(_ view: ClusterView, _ sample: PostgresSample) {
+    private mutating func keepHistory(_ term: Term, _ view: ClusterView, _ sample: PostgresSample) {
         if sample.timeline.number <= 1 {
             if view.history == nil { write(TimelineHistory(), view) }
             return
@@ -334,10 +334,10 @@ extension HAMachine {
         if let last = rows.indices.last {
             // The same number at the same position may be another making of the timeline.
             let madeByUs =
-                world.marker.map {
-                    $0.timeline == sample.timeline
-                        && view.promotions.records[$0.timeline]
-                            == PromotionRecords.Record(leader: world.me, fence: $0.fence)
+                world.marker.map { marker in
+                    let record = view.promotions.records[marker.timeline]
+                    return marker.timeline == sample.timeline && record?.leader == world.me
+                        && record?.fence == marker.fence
                 } ?? false
             if rows[last].newLeader == nil || madeByUs && rows[last].newLeader != world.me {
                 rows[last].timestamp = world.wall.iso8601()
@@ -346,13 +346,25 @@ extension HAMachine {
         }
         let limit = world.settings.maxTimelinesHistory
         if limit > 0 { rows = Array(rows.suffix(limit)) }
-        if rows != stored { write(TimelineHistory(rows: rows), view) }
+        // Our own timeline is made; what the promotion was expected to be called may not be what it is called.
+        var promotions = view.promotions
+        let maker = promotions.records[sample.timeline] ?? .init(leader: world.me, fence: term.fence)
+        promotions.records[sample.timeline] = .init(leader: maker.leader, fence: maker.fence, isMade: true)
+        if let marker = world.marker, marker.fence == term.fence, marker.timeline != sample.timeline {
+            let corrected = PromotionMarker(timeline: sample.timeline, fence: term.fence)
+            world.marker = corrected
+            emit(.persistMarker(newID(), corrected))
+        }
+        if rows != stored || promotions != view.promotions { write(TimelineHistory(rows: rows), view, promotions) }
     }
 
-    private mutating func write(_ history: TimelineHistory, _ view: ClusterView) {
+    private mutating func write(
+        _ history: TimelineHistory, _ view: ClusterView, _ promotions: PromotionRecords? = nil
+    ) {
         guard !isCommitting("history") else { return }
-        commit(
-            ClusterChange(if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(history)]), "history")
+        var writes: [ClusterWrite] = [.putHistory(history)]
+        if let promotions, promotions != view.promotions { writes.append(.putPromotions(promotions)) }
+        commit(ClusterChange(if: [.leaderIsOurs, .historyVersion(view.historyVersion)], writes), "history")
     }
 
     /// The last position, once in loop_wait when it moved.

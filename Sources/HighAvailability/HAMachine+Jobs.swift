@@ -94,7 +94,7 @@ extension HAMachine {
             setPromotion(.none)
             world.sitOutUntil = world.now + world.settings.ttl
             if case .held(let term) = world.lease { self.end(term, "pre_promote failed") }
-        case (.promote(let fence), .done):
+        case (.promote(let fence, _, _), .done):
             world.publishedRole = .primary
             // What was seen before is a standby; nothing may be decided from it any more.
             world.sample = nil

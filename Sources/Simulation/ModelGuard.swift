@@ -11,6 +11,8 @@ package struct ModelGuard {
     /// Promoting, or started as a primary.
     package var isEnforced = false
     var isFrozen = false
+    /// The promote signal was given: whatever `pg_control` says, it may be a primary at any moment.
+    var hasPromoted = false
     var graceUntil: Instant?
     /// What the agent wrote into the page while the guard was stopped.
     var unread: (fence: Fence, deadlines: LeaseDeadlines)?

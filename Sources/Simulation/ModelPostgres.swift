@@ -79,13 +79,14 @@ package struct ModelPostgres {
 
     package var history: TimelineHistory {
         TimelineHistory(
-            rows: past.map { .init(timeline: $0.branch.timeline, switchLSN: $0.end, reason: "no recovery target") })
+            rows: past.map { .init(timeline: $0.branch.timeline, switchLSN: $0.end, reason: "no recovery target") },
+            timeline: branch.timeline)
     }
 
-    /// Whether what this one has is the past of another.
+    /// Whether what this one has is the past of another, as PostgreSQL judges it: by numbers and positions alone.
     func isPast(of other: ModelPostgres) -> Bool {
-        if branch == other.branch { return lsn <= other.lsn }
-        guard let row = other.past.last(where: { $0.branch == branch }) else { return false }
+        if branch.timeline == other.branch.timeline { return lsn <= other.lsn }
+        guard let row = other.past.last(where: { $0.branch.timeline == branch.timeline }) else { return false }
         return lsn <= row.end
     }
 
@@ -96,9 +97,9 @@ package struct ModelPostgres {
         return theirs.contains { one in mine.contains { $0.timeline == one.timeline && $0.number != one.number } }
     }
 
-    mutating func promote(branchNumber: Int) {
+    package mutating func promote(branchNumber: Int, to timeline: Timeline? = nil) {
         past.append((branch, lsn))
-        branch = Branch(timeline: branch.timeline.next, number: branchNumber)
+        branch = Branch(timeline: timeline ?? branch.timeline.next, number: branchNumber)
         run?.isPrimary = true
         state = .inProduction
         isStreaming = false

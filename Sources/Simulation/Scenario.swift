@@ -86,9 +86,11 @@ package struct Scenario: Sendable {
         scenario.storeDelay = .milliseconds(random.pick([1, 2, 2, 5, 20, 100]) ?? 2)
         scenario.writeEvery = .milliseconds(random.pick([50, 150, 400]) ?? 150)
         scenario.writeBytes = random.pick([200, 4096, 65_536]) ?? 4096
-        scenario.priorities = (0..<scenario.members).map { _ in random.percent(15) ? Int64(random.below(4)) : 1 }
-        if scenario.members > 2, random.percent(15) { scenario.noFailover = [random.below(scenario.members)] }
-        if scenario.isSynchronous { scenario.noFailover.subtract([0, 1]) }
+        // The first two may always lead: a cluster in which nobody may is none.
+        scenario.priorities = (0..<scenario.members).map { index in
+            random.percent(15) ? Int64(random.below(index < 2 ? 3 : 4)) + (index < 2 ? 1 : 0) : 1
+        }
+        if scenario.members > 2, random.percent(15) { scenario.noFailover = [2 + random.below(scenario.members - 2)] }
         scenario.noise = noise(&random)
         let kinds = limits.kinds.filter { _ in random.percent(45) }
         scenario.faults = faults(kinds.isEmpty ? limits.kinds : kinds, scenario, limits, &random)

@@ -131,6 +131,11 @@ extension SimulatedCluster {
                     + "\(expected.map { "\($0.0)@\($0.1)" })")
         }
         if let last = rows.last, last.newLeader == nil { complain("the history does not name the last leader") }
+        if let current = member.postgres.past.isEmpty ? nil : member.postgres.branch.timeline,
+            store.promotions?.value.records[current]?.isMade != true
+        {
+            complain("the timeline \(current) is not recorded as made")
+        }
     }
 
     /// Every request that an operator made of a living agent has an answer.

@@ -99,7 +99,7 @@ extension SimulatedCluster {
         case .exit(let code, let text):
             node.exit = (code, text)
             killAgent(node)
-            if code != 0 { restartLater(node) }
+            if code != 0 || isHealed { restartLater(node) }
         // Without its agent a server outside of pause is stopped by the guard in the end; here the exit stops it.
         }
     }

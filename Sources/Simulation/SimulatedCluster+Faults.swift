@@ -194,6 +194,7 @@ extension SimulatedCluster {
 
     /// Ends whatever is still wrong, on all members but one that stays broken.
     func heal(except broken: SimulatedMember?) {
+        isHealed = true
         fault = nil
         wordsLost = 0
         wordsTwice = 0

@@ -88,8 +88,8 @@ extension SimulatedCluster {
         }
         switch posture {
         case .replica:
-            if node.postgres.run?.isPrimary == true {
-                deliverInOrder(node, .postureRefused(posture, "it is in production"), after: .milliseconds(1))
+            if node.postgres.run?.isPrimary == true || node.guardian.hasPromoted {
+                deliverInOrder(node, .postureRefused(posture, "it is promoted"), after: .milliseconds(1))
                 return
             }
             node.guardian.isEnforced = false

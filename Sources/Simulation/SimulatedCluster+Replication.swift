@@ -52,6 +52,7 @@ extension SimulatedCluster {
         node.isServerFrozen = false
         node.guardian.posture = .replica
         node.guardian.isEnforced = false
+        node.guardian.hasPromoted = false
         node.guardian.graceUntil = nil
         // Only the guard tells; one that stands still tells when it runs again.
         tellSilence(node, exit)

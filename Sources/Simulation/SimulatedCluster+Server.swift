@@ -93,7 +93,7 @@ extension SimulatedCluster {
             }
         case .prePromote:
             later(.milliseconds(50)) { self.end(node, id, .done) }
-        case .promote(let fence): runPromote(node, id, fence, later)
+        case .promote(let fence, _, let timeline): runPromote(node, id, fence, timeline, later)
         case .follow(let upstream):
             later(.milliseconds(5)) {
                 if node.isServerFrozen { return self.end(node, id, .failed("PostgreSQL does not answer")) }
@@ -191,7 +191,9 @@ extension SimulatedCluster {
         }
     }
 
-    private func runPromote(_ node: SimulatedMember, _ id: EffectID, _ fence: Fence, _ later: @escaping Later) {
+    private func runPromote(
+        _ node: SimulatedMember, _ id: EffectID, _ fence: Fence, _ timeline: Timeline, _ later: @escaping Later
+    ) {
         later(.milliseconds(2)) {
             let guardian = node.guardian
             guard let run = node.postgres.run else { return self.end(node, id, .failed("no postmaster is running")) }
@@ -210,14 +212,16 @@ extension SimulatedCluster {
                 self.complain("\(node.name): promoted without its intent in the store")
             }
             node.guardian.isEnforced = true
+            node.guardian.hasPromoted = true
             node.guardian.posture = .primary
             // From here on it happens whether the agent waits for it or not.
-            self.becomePrimary(node, id, run.started, self.newBranch(), node.postgres.promoteTakes)
+            let branch = ModelPostgres.Branch(timeline: timeline, number: self.newBranch())
+            self.becomePrimary(node, id, run.started, branch, node.postgres.promoteTakes)
         }
     }
 
     private func becomePrimary(
-        _ node: SimulatedMember, _ id: EffectID, _ started: Int, _ branch: Int, _ takes: Duration
+        _ node: SimulatedMember, _ id: EffectID, _ started: Int, _ branch: ModelPostgres.Branch, _ takes: Duration
     ) {
         let instance = node.instance
         after(takes) { [unowned self, unowned node] in
@@ -232,7 +236,11 @@ extension SimulatedCluster {
                 return self.becomePrimary(node, id, started, branch, .milliseconds(100))
             }
             self.judgePromotion(node)
-            node.postgres.promote(branchNumber: branch)
+            if let other = self.makers[branch.timeline], other != branch.number {
+                self.complain("\(node.name): timeline \(branch.timeline) is made a second time")
+            }
+            self.makers[branch.timeline] = branch.number
+            node.postgres.promote(branchNumber: branch.number, to: branch.timeline)
             if node.instance == instance { self.end(node, id, .done) }
         }
     }

@@ -69,8 +69,11 @@ package final class SimulatedCluster {
     package var onLine: ((String) -> Void)?
     /// Who was confirmed to have everything when the lease was released to him, and the branch that ended so.
     var confirmed: (name: String, branch: ModelPostgres.Branch)?
-    /// The hands of an operator took something away that the rules rest on: nothing is promised until all is healed.
-    var isStatic = false
+    /// Nothing goes wrong any more.
+    var isHealed = false
+
+    /// Which branch has which timeline's number: no number is made twice.
+    var makers: [Timeline: Int] = [:]
 
     private var queue = EventQueue()
     private var lastBranch = 0
@@ -328,7 +331,7 @@ package final class SimulatedCluster {
     /// How everything stands at this moment, a line each.
     package var summary: [String] {
         let records = (store.promotions?.value.records ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
-        let head = ["at \(elapsed.milliseconds): leader \(leader ?? "nobody")", "\(records)"]
+        let head = ["at \(elapsed.milliseconds): leader \(leader ?? "nobody"), members \(store.members.keys.sorted())", "\(records)"]
         return head
             + all.map { member -> String in
                 let world = member.machine?.world

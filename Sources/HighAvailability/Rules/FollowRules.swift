@@ -49,6 +49,9 @@ enum FollowRules {
         }
         if timeline == theirs { return start(world, "rejoin.start", facts) }
         let isRewound = world.rewoundTo == leader.fence
+        if world.isOrphan(timeline), !isRewound {
+            return diverged(world, "our timeline \(timeline) is not in the leader's history", facts)
+        }
         guard let end = world.end(of: timeline) else {
             if !wasPrimary || isRewound { return start(world, "rejoin.start", facts) }
             // The leader writes the history right after its promotion; without it only pg_rewind can tell.
@@ -117,6 +120,11 @@ enum FollowRules {
             if world.isHistoryDifferent {
                 return Verdict(
                     "follow.diverged", .warning, "our timeline \(sample.timeline) has another past than the cluster's",
+                    facts, .stopDiverged(leader.fence))
+            }
+            if world.isOrphan(sample.timeline) {
+                return Verdict(
+                    "follow.diverged", .warning, "our timeline \(sample.timeline) is not in the leader's history",
                     facts, .stopDiverged(leader.fence))
             }
             // A standby never has more than the primary it follows.

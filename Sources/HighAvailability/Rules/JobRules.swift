@@ -7,7 +7,7 @@ enum JobRules {
         let name = running.job.name
         if running.isCancelling { return .wait("job.cancelling", "cancelling: \(name)") }
         switch running.job {
-        case .promote(let fence), .start(.primary(let fence)), .restart(.primary(let fence)):
+        case .promote(let fence, _, _), .start(.primary(let fence)), .restart(.primary(let fence)):
             if world.term?.fence != fence, world.handover == nil {
                 return Verdict("job.termOver", .warning, "cancelling, for its term is over: \(name)", [], .cancelJob)
             }
