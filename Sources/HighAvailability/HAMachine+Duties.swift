@@ -83,8 +83,22 @@ extension HAMachine {
 
     /// One connection to each peer, as the view names them.
     mutating func keepPeers() {
-        guard world.view != nil else { return }
-        let wanted = world.peerAddresses
+        guard let view = world.view else { return }
+        // Who they are changes with the view alone.
+        if view.requestedAt != world.peersOfViewAt {
+            world.peersOfViewAt = view.requestedAt
+            keepWatched(world.peerAddresses)
+        }
+        switch world.handover?.phase {
+        case .choosing?, .confirming?: wake(at: world.now + .milliseconds(20))
+        case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
+        case nil: break
+        }
+        keepLeaderAsked()
+        keepPlanned()
+    }
+
+    private mutating func keepWatched(_ wanted: [PeerAddress]) {
         if wanted != world.watched {
             world.watched = wanted
             emit(.watchPeers(wanted))
@@ -93,12 +107,10 @@ extension HAMachine {
             world.silentPeers = world.silentPeers.filter { names.contains($0.key) }
             world.silentSince = world.silentSince.filter { names.contains($0.key) }
         }
-        switch world.handover?.phase {
-        case .choosing?, .confirming?: wake(at: world.now + .milliseconds(20))
-        case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
-        case nil: break
-        }
-        keepLeaderAsked()
+    }
+
+    /// What is to be at a known time.
+    private mutating func keepPlanned() {
         if world.now < world.nextJobAt { wake(at: world.nextJobAt) }
         if world.now < world.sitOutUntil { wake(at: world.sitOutUntil) }
         if case .held = world.lease, world.sample?.isInRecovery == true { wake(at: world.now + .milliseconds(50)) }
@@ -250,7 +262,8 @@ extension HAMachine {
         world.hasProbedDuplicate = true
         let member = describedMember()
         if let published = world.publishedMember {
-            if published.storedValue() == member.storedValue() { return }
+            // What is said of oneself is often the same to the last field: that is seen without writing it out.
+            if published == member || published.storedValue() == member.storedValue() { return }
             var quiet = member
             quiet.xlogLocation = published.xlogLocation
             quiet.receiveLSN = published.receiveLSN

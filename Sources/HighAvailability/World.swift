@@ -276,6 +276,8 @@ public struct World: Sendable {
     /// When the silent were last found silent.
     public var silentSince: [String: Instant] = [:]
     public var watched: [PeerAddress] = []
+    /// The view that they were taken from.
+    public var peersOfViewAt: Instant = .distantPast
     /// When a leader that we do not stream from was last asked for its position.
     public var leaderAskedAt: Instant = .distantPast
 

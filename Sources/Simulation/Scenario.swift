@@ -44,6 +44,8 @@ package struct Scenario: Sendable {
     package var noFailover: Set<Int> = []
     package var noise = Noise()
     package var faults: [Fault] = []
+    /// Whose events come first among those of one moment, by the members' numbers; empty: by the draw.
+    package var order: [Int] = []
     /// Members that stay broken when the rest is healed.
     package var staysBroken: Int?
 

@@ -41,8 +41,9 @@ extension SimulatedCluster {
         case .read(let id, _): read(node, id, fault)
         case .commit(let id, let change):
             let name = node.name
+            let isSeen = change.writes.contains { store.model.tells($0) }
             commit(
-                node, fault,
+                node, fault, isSeen,
                 { [unowned self] in
                     let isAcquire = change.writes.contains { if case .acquireLeader = $0 { true } else { false } }
                     let before = self.store.failover?.value
@@ -53,7 +54,7 @@ extension SimulatedCluster {
         case .release(let id):
             if node.canAcknowledge { complain("\(node.name): release while writable") }
             commit(
-                node, fault,
+                node, fault, true,
                 { [unowned self] session in session.map { self.store.release($0) } ?? .notSent("no session") },
                 { .released(id, $0) })
         case .renew(let id, let holding, let within): renew(node, id, holding, within, fault)
@@ -207,7 +208,7 @@ extension SimulatedCluster {
     }
 
     private func commit(
-        _ node: SimulatedMember, _ fault: Mishap?, _ apply: @escaping (SessionID?) -> ChangeOutcome,
+        _ node: SimulatedMember, _ fault: Mishap?, _ isSeen: Bool, _ apply: @escaping (SessionID?) -> ChangeOutcome,
         _ event: @escaping (ChangeOutcome) -> Event
     ) {
         guard answers(node), let session = node.session else {
@@ -233,7 +234,7 @@ extension SimulatedCluster {
             let outcome: ChangeOutcome =
                 self.store.sessions[session] == nil && node.session != session
                 ? .unknown("the session is gone") : apply(session)
-            if case .committed = outcome { self.signalAll() }
+            if isSeen, case .committed = outcome { self.signalAll() }
             if case .answerLost? = fault {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
             } else {

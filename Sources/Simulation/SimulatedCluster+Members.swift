@@ -46,6 +46,8 @@ extension SimulatedCluster {
         guard node.machine != nil else { return }
         node.machine = nil
         node.instance += 1
+        // Who asked hears that the connection ended.
+        open = open.filter { $0.value.member != node.name }
         node.inbox = []
         if let job = node.job?.job {
             switch job {
@@ -64,6 +66,7 @@ extension SimulatedCluster {
 
     /// Everything of the host ends at once, without a word.
     package func killHost(_ node: SimulatedMember) {
+        open = open.filter { $0.value.member != node.name }
         node.machine = nil
         node.instance += 1
         node.inbox = []

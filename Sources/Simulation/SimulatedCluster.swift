@@ -175,7 +175,7 @@ package final class SimulatedCluster {
 
     package func deliver(_ member: SimulatedMember, _ event: Event, after delay: Duration = .zero) {
         let instance = member.instance
-        after(delay) { [unowned self, unowned member] in
+        after(delay + member.turn) { [unowned self, unowned member] in
             guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
             if member.isFrozen || member.isHostPaused {
                 member.inbox.append(event)
@@ -187,7 +187,7 @@ package final class SimulatedCluster {
 
     /// For what one source tells in its order: the guard, the server, the jobs.
     func deliverInOrder(_ member: SimulatedMember, _ event: Event, after delay: Duration = .zero) {
-        var due = now + delay + (jitter > .zero ? random.duration(upTo: jitter) : .zero)
+        var due = now + delay + member.turn + (jitter > .zero ? random.duration(upTo: jitter) : .zero)
         due = max(due, member.lastInOrder)
         member.lastInOrder = due
         let instance = member.instance

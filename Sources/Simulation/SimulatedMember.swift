@@ -52,7 +52,8 @@ package final class SimulatedMember {
     var clockDrift: Int64 = 0
     /// Where the store stood, in bytes of WAL, when this member took the leader entry; nil: an operator named it.
     var boundAtAcquisition: LSN?
-    var isTrackingWhenDown = false
+    /// How much later than it might everything reaches this member: whose turn it is.
+    var turn: Duration = .zero
     /// An agent that ends by itself is started again, as a supervisor would.
     var isSupervised = false
 

@@ -34,6 +34,17 @@ package enum StoreModel: Hashable, Sendable {
         }
     }
 
+    /// Whether a write is told to those who watch. ZooKeeper's members watch the keys that decisions hang on, and who is a
+    /// member; the others hear of everything under the cluster's prefix.
+    func tells(_ write: ClusterWrite) -> Bool {
+        guard case .zooKeeper = self else { return true }
+        switch write {
+        case .putStatus, .putHistory, .putPromotions: return false
+        case .putMember(_, let exists): return !exists
+        default: return true
+        }
+    }
+
     package var name: String {
         switch self {
         case .plain: "embedded"
