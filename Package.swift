@@ -143,6 +143,7 @@ let package = Package(
         // Tests, one folder per target.
         tests("ClusterModelTests", ["ClusterModel"]),
         tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel", "Simulation"]),
+        tests("SimulationTests", ["Simulation", "HighAvailability", "ClusterModel"]),
         tests("AgentConfigurationTests", ["AgentConfiguration", "ConfigurationTree", "ClusterModel"]),
         tests("ClusterStoreTests", ["ClusterStore", "ClusterModel", "PluginInterfaces"]),
         tests("ChildProcessesTests", ["ChildProcesses", "PluginInterfaces", logging]),

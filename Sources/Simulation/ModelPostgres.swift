@@ -91,7 +91,7 @@ package struct ModelPostgres {
     }
 
     /// The same number made twice, which streaming would not notice at the same position.
-    func isTwin(of other: ModelPostgres) -> Bool {
+    package func isTwin(of other: ModelPostgres) -> Bool {
         let mine = past.map(\.branch) + [branch]
         let theirs = other.past.map(\.branch) + [other.branch]
         return theirs.contains { one in mine.contains { $0.timeline == one.timeline && $0.number != one.number } }

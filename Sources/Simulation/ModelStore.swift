@@ -132,7 +132,7 @@ package struct ModelStore {
         return view
     }
 
-    mutating func commit(
+    package mutating func commit(
         _ change: ClusterChange, name: String, session: SessionID?, at now: Instant = .distantFuture
     ) -> ChangeOutcome {
         if now < lockedUntil, change.writes.contains(where: { if case .acquireLeader = $0 { true } else { false } }) {

@@ -80,7 +80,7 @@ package final class SimulatedCluster {
     private var lastRequest: UInt64 = 0
     private(set) var steps = 0
 
-    var wall: WallTime { SimulatedCluster.wallOrigin + (now - SimulatedCluster.origin) }
+    package var wall: WallTime { SimulatedCluster.wallOrigin + (now - SimulatedCluster.origin) }
     package var elapsed: Duration { now - SimulatedCluster.origin }
 
     package init(
