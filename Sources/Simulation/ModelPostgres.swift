@@ -16,6 +16,16 @@ package struct ModelPostgres {
         /// Answers queries.
         package var isReady = true
         package var started: Int
+
+        package init(
+            isPrimary: Bool, isAdopted: Bool = false, upstream: String? = nil, isReady: Bool = true, started: Int
+        ) {
+            self.isPrimary = isPrimary
+            self.isAdopted = isAdopted
+            self.upstream = upstream
+            self.isReady = isReady
+            self.started = started
+        }
     }
 
     package var identifier: String?

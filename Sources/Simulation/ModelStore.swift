@@ -18,6 +18,11 @@ package struct ModelStore {
     var lockedUntil = Instant.distantPast
     /// The leader entry that the last expiry took away, until somebody has looked.
     var expiredHolding: (name: String, fence: Fence)?
+    /// Hands took the leader entry away from a living holder: one of the residual risks.
+    var wasLeaderDeleted = false
+
+    package init() {}
+
     private var draw: UInt64 = 0x9E37
     var era: UInt32 = 0
     package var revision: UInt64 = 100
@@ -233,6 +238,7 @@ package struct ModelStore {
 
     package mutating func deleteLeader() {
         leader = nil
+        wasLeaderDeleted = true
         bump()
     }
 

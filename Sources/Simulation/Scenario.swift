@@ -69,7 +69,7 @@ package struct Scenario: Sendable {
     package static func make(seed: UInt64, limits: Limits = Limits()) -> Scenario {
         var random = SplitMix(seed: seed &* 0x9E37_79B9 &+ 0x1234_5678)
         var scenario = Scenario(seed: seed)
-        scenario.members = limits.members ?? random.pick([2, 3, 3, 3, 3, 3, 4, 5, 7]) ?? 3
+        scenario.members = limits.members ?? random.pick([2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 7]) ?? 3
         scenario.ttl = .seconds(random.pick([2, 3, 3, 3, 5, 10]) ?? 3)
         scenario.loopWait = scenario.ttl >= .seconds(5) ? .seconds(2) : .seconds(1)
         scenario.store = store(named: limits.store, &random)
@@ -94,8 +94,10 @@ package struct Scenario: Sendable {
         }
         if scenario.members > 2, random.percent(15) { scenario.noFailover = [2 + random.below(scenario.members - 2)] }
         scenario.noise = noise(&random)
-        let kinds = limits.kinds.filter { _ in random.percent(45) }
-        scenario.faults = faults(kinds.isEmpty ? limits.kinds : kinds, scenario, limits, &random)
+        // A few kinds only in each run: so that one meets itself, and pairs meet often.
+        let wanted = random.pick([1, 2, 2, 3, 3, 4, 6, limits.kinds.count]) ?? 3
+        let kinds = (0..<wanted).compactMap { _ in random.pick(limits.kinds) }
+        scenario.faults = faults(kinds, scenario, limits, &random)
         if random.percent(40) { scenario.staysBroken = random.below(scenario.members) }
         return scenario
     }
@@ -116,8 +118,8 @@ package struct Scenario: Sendable {
         if random.percent(50) { noise.lost = random.below(30) }
         if random.percent(40) { noise.notSent = random.below(20) }
         if random.percent(50) {
-            noise.late = random.below(80)
-            noise.lateUpTo = .milliseconds(random.pick([50, 500, 3000]) ?? 500)
+            noise.late = random.below(random.pick([20, 80, 500]) ?? 80)
+            noise.lateUpTo = .milliseconds(random.pick([50, 500, 600, 3000]) ?? 500)
         }
         if random.percent(40) { noise.failingJob = random.below(150) }
         if random.percent(40) { noise.crashAtEffect = random.below(15) }
@@ -137,11 +139,12 @@ package struct Scenario: Sendable {
             let kind = random.pick(kinds) ?? .killHost
             // For a half, nine tenths, eleven tenths and three leases, and anything between.
             let lasts: Duration
-            switch random.below(6) {
+            switch random.below(8) {
             case 0: lasts = scenario.ttl / 2
             case 1: lasts = scenario.ttl * 9 / 10
             case 2: lasts = scenario.ttl * 11 / 10
             case 3: lasts = scenario.ttl * 2
+            case 4: lasts = scenario.ttl * 7 / 10 + random.duration(upTo: scenario.ttl * 4 / 10)
             default: lasts = random.duration(upTo: scenario.ttl * 3 / 2)
             }
             return Fault(

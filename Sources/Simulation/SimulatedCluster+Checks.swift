@@ -26,7 +26,7 @@ extension SimulatedCluster {
             if first == nil { first = member }
             if writers > 1 {
                 complain("\(first?.name ?? "") and \(member.name) can both acknowledge")
-            } else if !isStoreStopped, store.leader?.value.name != member.name {
+            } else if !isStoreStopped, !store.wasLeaderDeleted, store.leader?.value.name != member.name {
                 complain("\(member.name) can acknowledge and \(store.leader?.value.name ?? "nobody") holds the lease")
             }
         }
@@ -114,6 +114,14 @@ extension SimulatedCluster {
             guard member.postgres.isStreaming, member.postgres.branch == primary.postgres.branch else { return false }
         }
         return true
+    }
+
+    /// Outside of a pause nobody's fence stays suspended.
+    func judgeFences() {
+        guard store.configuration?.value["pause"]?.bool != true else { return }
+        for member in all where member.machine != nil && member.postgres.run != nil && member.isUnfenced {
+            complain("\(member.name): unfenced, and nothing is paused")
+        }
     }
 
     /// The history in the store is that of the primary's own line.

@@ -168,6 +168,13 @@ extension SimulatedCluster {
         }
     }
 
+    /// The store's clock is looked at when a session may end, whatever else happens.
+    private func touch(_ session: SessionID) -> Bool {
+        guard store.touch(session, at: now) else { return false }
+        if let end = store.sessions[session]?.expiresAt { at(end) {} }
+        return true
+    }
+
     /// The client library's own heartbeats keep the session, as long as the process runs and the store is reached.
     private func beat(_ node: SimulatedMember, _ instance: Int, _ session: SessionID?) {
         guard let session, node.instance == instance, node.session == session, !node.isHostDown else { return }
@@ -177,7 +184,7 @@ extension SimulatedCluster {
                 deliver(node, .sessionLost("it expired"))
                 return
             }
-            if store.model.beatsByItself { _ = store.touch(session, at: now) }
+            if store.model.beatsByItself { _ = touch(session) }
         }
         if let next = store.sessions[session]?.expiresAt { at(next) {} }
         after(ttl / 3) { [unowned self, unowned node] in self.beat(node, instance, session) }
@@ -286,10 +293,10 @@ extension SimulatedCluster {
             // The leader's table learns of it at its next ping of the follower; should it stop before, never.
             let late = random.duration(upTo: .milliseconds(250))
             after(late) { [unowned self] in
-                if !self.isStoreStopped { _ = self.store.touch(session, at: self.now) }
+                if !self.isStoreStopped { _ = self.touch(session) }
             }
         } else {
-            _ = store.touch(session, at: now)
+            _ = touch(session)
         }
         if holding, store.leader?.value.session != session || store.leader?.value.name != node.name {
             return .gone("the leader entry is not ours")

@@ -157,6 +157,7 @@ package struct SimulationRun {
         cluster.judgeAnswers()
         cluster.run(for: scenario.loopWait * 2 + .seconds(2))
         cluster.judgeHistory()
+        cluster.judgeFences()
         guard cluster.violations.isEmpty, wait("when quiet", living), living.count > 2 || broken == nil else { return }
         // Once in four: it takes as long as all the rest.
         if scenario.seed % 4 == 0 { loseThePrimary(cluster, living) }

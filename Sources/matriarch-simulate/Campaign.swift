@@ -26,9 +26,10 @@ final class Campaign: Sendable {
     private let failuresWanted: Int
     private let make: @Sendable (Int) -> Scenario
     private let isQuiet: Bool
+    private let minimizes: Bool
 
     init(
-        from first: Int, count: Int, mode: SimulationMode, failuresWanted: Int, isQuiet: Bool,
+        from first: Int, count: Int, mode: SimulationMode, failuresWanted: Int, isQuiet: Bool, minimizes: Bool,
         make: @escaping @Sendable (Int) -> Scenario
     ) {
         self.first = first
@@ -37,6 +38,7 @@ final class Campaign: Sendable {
         self.failuresWanted = failuresWanted
         self.make = make
         self.isQuiet = isQuiet
+        self.minimizes = minimizes
         self.state = Mutex(State(next: first))
     }
 
@@ -102,6 +104,7 @@ final class Campaign: Sendable {
 
     private func tell(_ failure: (number: Int, scenario: Scenario, violations: [String])) {
         print("\nseed \(failure.number): \(failure.violations.joined(separator: "; "))")
+        if !minimizes { return }
         var minimizer = Minimizer()
         guard let (scenario, outcome) = minimizer.minimize(failure.scenario, mode: mode) else {
             print("  it does not fail again: the run is not a function of its seed, which is a fault of the simulator")

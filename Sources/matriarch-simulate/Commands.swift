@@ -33,6 +33,8 @@ struct Seeds: ParsableCommand {
     @Option(help: "Runs at the same time.") var jobs = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
     @Option(help: "Stops after so many failing seeds.") var failures = 5
     @Flag(help: "No progress on standard error.") var quiet = false
+    @Flag(inversion: .prefixedNo, help: "Looks for the few faults that are enough to make a failing seed fail.")
+    var minimize = true
 
     func validate() throws {
         if let members, !(2...7).contains(members) { throw ValidationError("--members: 2 to 7, not \(members)") }
@@ -59,7 +61,8 @@ struct Seeds: ParsableCommand {
         }
         let fixed = limits
         let campaign = Campaign(
-            from: seed ?? from, count: seed == nil ? count : 1, mode: mode, failuresWanted: failures, isQuiet: quiet
+            from: seed ?? from, count: seed == nil ? count : 1, mode: mode, failuresWanted: failures, isQuiet: quiet,
+            minimizes: minimize
         ) { Scenario.make(seed: UInt64($0), limits: fixed) }
         if !campaign.run(jobs: seed == nil ? jobs : 1) { throw ExitCode(1) }
     }
@@ -98,7 +101,8 @@ struct Explore: ParsableCommand {
         }
         log("\(exploration.count) placings")
         let campaign = Campaign(
-            from: 0, count: exploration.count, mode: .liveness, failuresWanted: 5, isQuiet: quiet
+            from: 0, count: exploration.count, mode: .liveness, failuresWanted: 5, isQuiet: quiet,
+            minimizes: true
         ) { exploration.scenario($0) }
         if !campaign.run(jobs: jobs) { throw ExitCode(1) }
     }

@@ -18,9 +18,9 @@ MODULES = ["ClusterModel", "HighAvailability", "Simulation", "matriarch-simulate
 SWITCH = """import Glibc
 
 /// The number of the fault that is switched on in this copy; 0: none.
-let plantedMutation: Int = getenv("MATRIARCH_PLANTED").flatMap { Int(String(cString: $0)) } ?? 0
+package let plantedMutation: Int = getenv("MATRIARCH_PLANTED").flatMap { Int(String(cString: $0)) } ?? 0
 
-@inline(__always) func planted(_ number: Int) -> Bool { plantedMutation == number }
+package func planted(_ number: Int) -> Bool { plantedMutation == number }
 """
 
 PACKAGE = """// swift-tools-version: 6.2
@@ -74,7 +74,7 @@ def prepare():
                 f"{name}: its place stands {text.count(find)} times in {path}",
                 "Tests/Mutations/mutations.py has to follow the source.")
         sources[key] = text.replace(find, replace.replace("@", f"planted({number})"))
-    sources[pathlib.Path("Sources/HighAvailability/Planted.swift")] = SWITCH
+    sources[pathlib.Path("Sources/ClusterModel/Planted.swift")] = SWITCH
     kept = {COPY / path for path in sources}
     for old in (COPY / "Sources").rglob("*.swift") if (COPY / "Sources").exists() else []:
         if old not in kept:
@@ -93,7 +93,7 @@ def build():
 
 
 def run(program, number, seeds, jobs):
-    command = [program, "--count", str(seeds), "--failures", "1", "--quiet", "--jobs", str(jobs)]
+    command = [program, "--count", str(seeds), "--failures", "1", "--quiet", "--no-minimize", "--jobs", str(jobs)]
     began = time.monotonic()
     done = subprocess.run(
         command, env={**os.environ, "MATRIARCH_PLANTED": str(number)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -166,7 +166,7 @@ MUTATIONS = [
      "a candidate that does not confirm is waited for without end"),
     ("request-unanswered", REQUESTS,
      "            if world.now >= pending.deadline {\n                answer(\n                    pending.id,\n                    OperatorAnswer(.unavailable, \"\\(pending.request.name) status unknown",
-     "            if world.now >= pending.deadline {\n                if @ { world.pending.removeAll { $0.id == pending.id } } else { answer(\n                    pending.id,\n                    OperatorAnswer(.unavailable, \"\\(pending.request.name) status unknown",
+     "            if world.now >= pending.deadline {\n                if @ {\n                    world.pending.removeAll { $0.id == pending.id }\n                    continue\n                }\n                answer(\n                    pending.id,\n                    OperatorAnswer(.unavailable, \"\\(pending.request.name) status unknown",
      "a request that was not done in time is dropped without an answer"),
     # Pause.
     ("pause-for-ever", LEASE,
