@@ -80,7 +80,8 @@ extension HAMachine {
         case (.start(let role), .done), (.restart(let role), .done):
             world.isStoppedForHandover = false
             if case .standby(let upstream) = role { world.upstream = .some(upstream) }
-            if case .primary = role { world.crashedSince = nil }
+            // Back as a primary, or a standby now: no crash is waited out any more.
+            world.crashedSince = nil
             let isRestart = if case .restart = job { true } else { false }
             announceStart(role, isRestart: isRestart)
         case (.start(let role), _), (.restart(let role), _):

@@ -8,7 +8,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     // Network.
     case cutStore, cutPeers, cutHost, deaf, splitZones, lossyNetwork
     // Store.
-    case storeOutage, storeElection, slowStore
+    case storeOutage, storeElection, slowStore, lateAnswers
     // PostgreSQL.
     case slowStart, slowPromotion, hangingStop, failingStart, diskFull, heldReplication, rewindImpossible
     // Operators.

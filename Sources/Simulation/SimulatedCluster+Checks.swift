@@ -116,10 +116,20 @@ extension SimulatedCluster {
         return true
     }
 
-    /// Outside of a pause nobody's fence stays suspended.
-    func judgeFences() {
+    /// What the leader keeps in the store is kept up: its position, and no request that nobody carries out.
+    func judgeRecords(_ position: LSN) {
+        if (store.status?.value.optime ?? .zero) < position {
+            complain("the position in the store is older than two rounds of the loop")
+        }
+        if let request = store.failover?.value, request.scheduledAt == nil {
+            complain("a request is left in the store: \(request)")
+        }
+    }
+
+    /// Outside of a pause nobody's fence stays suspended, unless he cannot know that the pause is over.
+    func judgeFences(_ living: [SimulatedMember]) {
         guard store.configuration?.value["pause"]?.bool != true else { return }
-        for member in all where member.machine != nil && member.postgres.run != nil && member.isUnfenced {
+        for member in living where member.machine != nil && member.postgres.run != nil && member.isUnfenced {
             complain("\(member.name): unfenced, and nothing is paused")
         }
     }

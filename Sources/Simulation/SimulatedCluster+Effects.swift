@@ -196,7 +196,7 @@ extension SimulatedCluster {
             deliver(node, .viewFailed(id, "no server answers"), after: .milliseconds(200))
             return
         }
-        var back = storeDelay / 2
+        var back = storeDelay / 2 + node.answersLate
         switch fault {
         case .late(let delay)?: back = back + delay
         case .answerLost?, .lost?, .notSent?:
@@ -245,7 +245,7 @@ extension SimulatedCluster {
             if case .answerLost? = fault {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
             } else {
-                self.deliver(node, event(outcome), after: self.storeDelay / 2)
+                self.deliver(node, event(outcome), after: self.storeDelay / 2 + node.answersLate)
             }
         }
     }
@@ -259,7 +259,7 @@ extension SimulatedCluster {
             deliver(node, .renewed(id, .unknown("no server answers")), after: min(within, .milliseconds(100)))
             return
         }
-        var back = storeDelay / 2
+        var back = storeDelay / 2 + node.answersLate
         switch fault {
         case .late(let delay)?: back = back + delay
         case .lost?, .notSent?:

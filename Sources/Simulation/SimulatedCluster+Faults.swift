@@ -83,6 +83,10 @@ extension SimulatedCluster {
             let usual = storeDelay
             storeDelay = .milliseconds(Int64(100 + fault.choice % 1900))
             finally { self.storeDelay = usual }
+        case .lateAnswers:
+            // Up to as long as a renewal is waited for.
+            node.answersLate = ttl * Int(fault.choice % 25) / 100
+            finally { node.answersLate = .zero }
         case .slowStart, .slowPromotion, .hangingStop, .failingStart, .diskFull, .heldReplication, .rewindImpossible:
             beginPostgresFault(fault, node)
         case .switchover, .failover, .restart, .reinitialize, .changeConfiguration, .pause, .stopAgent:
@@ -159,7 +163,7 @@ extension SimulatedCluster {
         case .rewindImpossible:
             node.postgres.rewindEnd =
                 fault.choice % 2 == 0 ? .needsClone("neither checksums nor wal_log_hints") : .failed("it failed")
-            finally { node.postgres.rewindEnd = nil }
+            // It stays so: the way back is a fresh copy.
         default: break
         }
     }
@@ -192,6 +196,23 @@ extension SimulatedCluster {
         }
     }
 
+    /// One that nobody repairs: dead, without the store, or with an agent that stands still.
+    private func leaveBroken(_ member: SimulatedMember) {
+        switch random.below(4) {
+        case 0:
+            member.isSupervised = true
+            thaw(member)
+            if !member.isHostDown, member.machine == nil { start(member) }
+            cutStore(member)
+            join(member)
+        case 1:
+            freeze(member)
+            // Who stands still answers nobody.
+            open = open.filter { $0.value.member != member.name }
+        default: killHost(member)
+        }
+    }
+
     /// Ends whatever is still wrong, on all members but one that stays broken.
     func heal(except broken: SimulatedMember?) {
         isHealed = true
@@ -205,15 +226,15 @@ extension SimulatedCluster {
             store.setConfiguration("pause", false)
             signalAll()
         }
-        if let broken { killHost(broken) }
+        if let broken { leaveBroken(broken) }
         for member in all where member !== broken {
+            member.answersLate = .zero
             join(member)
             var postgres = member.postgres
             postgres.hangsInStop = false
             postgres.isDiskFull = false
             postgres.isReplicationHeld = false
             postgres.startFailures = 0
-            postgres.rewindEnd = nil
             postgres.startTakes = .milliseconds(100)
             postgres.promoteTakes = .milliseconds(80)
             member.postgres = postgres

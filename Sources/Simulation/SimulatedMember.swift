@@ -45,6 +45,8 @@ package final class SimulatedMember {
     package var callbacks: [String] = []
     /// Its connection to the store ends at a follower: proofs count from the one two before.
     var isViaFollower = false
+    /// The store's answers reach it so much later; its requests go out at once.
+    var answersLate: Duration = .zero
     /// When this session's proofs were sent, the newest last.
     var proofs: [Instant] = []
     /// Nanoseconds that this host's clock is ahead, and how many millionths it runs too fast.

@@ -155,9 +155,11 @@ package struct SimulationRun {
         // Every request has its patience; nothing may be left of them after that.
         cluster.run(until: { $0.open.isEmpty || !$0.violations.isEmpty }, within: .seconds(70))
         cluster.judgeAnswers()
+        let position = cluster.primary.map { cluster[$0].postgres.lsn }
         cluster.run(for: scenario.loopWait * 2 + .seconds(2))
+        if let position { cluster.judgeRecords(position) }
         cluster.judgeHistory()
-        cluster.judgeFences()
+        cluster.judgeFences(living)
         guard cluster.violations.isEmpty, wait("when quiet", living), living.count > 2 || broken == nil else { return }
         // Once in four: it takes as long as all the rest.
         if scenario.seed % 4 == 0 { loseThePrimary(cluster, living) }

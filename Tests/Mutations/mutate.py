@@ -65,15 +65,16 @@ def prepare():
         for file in sorted((ROOT / "Sources" / module).rglob("*.swift")):
             sources[file.relative_to(ROOT)] = file.read_text()
     for number, (name, path, find, replace, _) in enumerate(MUTATIONS, 1):
-        key = pathlib.Path("Sources") / path
-        text = sources.get(key)
-        if text is None:
-            fail(f"{name}: there is no {path}", "Tests/Mutations/mutations.py has to follow the source.")
-        if text.count(find) != 1:
-            fail(
-                f"{name}: its place stands {text.count(find)} times in {path}",
-                "Tests/Mutations/mutations.py has to follow the source.")
-        sources[key] = text.replace(find, replace.replace("@", f"planted({number})"))
+        key = pathlib.Path("Sources") / path if isinstance(path, str) else None
+        edits = [(key, find, replace)] if isinstance(find, str) else [
+            (pathlib.Path("Sources") / place, old, new) for place, old, new in zip(path, find, replace)]
+        for key, old, new in edits:
+            text = sources.get(key, "")
+            if text.count(old) != 1:
+                fail(
+                    f"{name}: its place stands {text.count(old)} times in {key}",
+                    "Tests/Mutations/mutations.py has to follow the source.")
+            sources[key] = text.replace(old, new.replace("@", f"planted({number})"))
     sources[pathlib.Path("Sources/ClusterModel/Planted.swift")] = SWITCH
     kept = {COPY / path for path in sources}
     for old in (COPY / "Sources").rglob("*.swift") if (COPY / "Sources").exists() else []:

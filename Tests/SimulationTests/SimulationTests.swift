@@ -17,6 +17,7 @@ struct SimulationTests {
         (1566, 10, "the same after a store that elected a leader"),
         (1766, 10, "the same after a full disk"),
         (3482, 10, "a twin of a timeline on a member whose agent had slept"),
+        (863, 10, "a promotion was judged by a crash of long ago"),
         (4905, 10, "a guard that stopped the server was taken to be armed still"),
         (5209, 10, "an agent restarted while its promotion was under way"),
     ]

@@ -39,9 +39,12 @@ enum JobRules {
 
     /// A primary that takes longer to come back than `primary_start_timeout` gives way, if there is somebody to.
     private static func startTimeout(_ world: World, _ running: RunningJob) -> Verdict? {
-        let began = world.crashedSince ?? running.since
+        // Only what follows a crash is reckoned from it; a crash before this member became a standby says nothing here.
+        var crashed = world.crashedSince
+        if case .promote = running.job { crashed = nil }
+        let began = crashed ?? running.since
         var limit = world.settings.primaryStartTimeout
-        if world.crashedSince == nil { limit = max(limit, leastPatience) }
+        if crashed == nil { limit = max(limit, leastPatience) }
         if world.now - began > limit, let successor = RaceRules.likelySuccessor(world) {
             return Verdict(
                 "primary.giveWay", .warning,
