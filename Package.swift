@@ -161,7 +161,17 @@ let package = Package(
                 "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
                 "ScriptHooks", "ChildProcesses", logging,
             ]),
-        tests("SystemTests", ["ClusterModel", "CLibPQ"]),
+        tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
+        tests("FaultTests", ["fault-campaign", "ClusterHarness", "ClusterModel"]),
+
+        // Real clusters, and what is done to them.
+        .target(name: "CClusterHarness", path: "Tests/CClusterHarness"),
+        .target(
+            name: "ClusterHarness", dependencies: ["ClusterModel", "CLibPQ", "CClusterHarness"],
+            path: "Tests/ClusterHarness", swiftSettings: strict),
+        .executableTarget(
+            name: "fault-campaign", dependencies: ["ClusterHarness", "ClusterModel", argumentParser],
+            path: "Tests/FaultCampaign", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,3 +1,4 @@
+import ClusterHarness
 import Testing
 
 /// The judge of the other tests has tests of its own: a harness that sees nothing passes everything.
