@@ -171,7 +171,7 @@ let package = Package(
             path: "Tests/ClusterHarness", swiftSettings: strict),
         .executableTarget(
             name: "fault-campaign", dependencies: ["ClusterHarness", "ClusterModel", argumentParser],
-            path: "Tests/FaultCampaign", swiftSettings: strict),
+            path: "Tests/FaultCampaign", exclude: ["README.md"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -12,7 +12,7 @@ package struct Judgement: Sendable {
     package var doubles: [Late] = []
     /// Acknowledgements without a timeline: the judge can say nothing about them, which is a failure of the test.
     package var unjudged = 0
-    /// Answers that came after a cut had healed: given some time before, so not counted as doubles unless executed late.
+    /// Answers that came after a cut had healed: given some time before, so no doubles unless executed late.
     package var deliveredLate = 0
 
     package init(_ acknowledgements: [Acknowledgement]) {
@@ -36,9 +36,11 @@ package struct Judgement: Sendable {
             }
             if let worst {
                 doubles.append(worst)
-            } else if one.crossedCut, acknowledgements.contains(where: {
-                $0.timeline > one.timeline && $0.member != one.member && $0.acknowledged <= one.acknowledged
-            }) {
+            } else if one.crossedCut,
+                acknowledgements.contains(where: {
+                    $0.timeline > one.timeline && $0.member != one.member && $0.acknowledged <= one.acknowledged
+                })
+            {
                 deliveredLate += 1
             }
         }

@@ -10,7 +10,8 @@ package enum LocalHTTP {
     }
 
     package static func call(
-        _ method: String, host: Host = .loopback, port: Int, _ path: String, body: JSONValue? = nil, within seconds: Double = 3
+        _ method: String, host: Host = .loopback, port: Int, _ path: String, body: JSONValue? = nil,
+        within seconds: Double = 3
     ) throws -> Answer {
         let connection = try LocalConnection(host: host, port: port, within: seconds)
         var request = "\(method) \(path) HTTP/1.1\r\nHost: \(host.address):\(port)\r\nConnection: close\r\n"

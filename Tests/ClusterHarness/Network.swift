@@ -123,7 +123,8 @@ package final class Network: Sendable {
             state.withLock { state in
                 state.dropped[host.name] = []
                 let now = clockNow()
-                for index in state.cuts.indices where state.cuts[index].to == host.name && state.cuts[index].ended == nil {
+                for index in state.cuts.indices
+                where state.cuts[index].to == host.name && state.cuts[index].ended == nil {
                     state.cuts[index].ended = now
                 }
             }

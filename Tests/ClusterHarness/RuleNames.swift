@@ -8,9 +8,13 @@ package enum Rules {
     /// PostgreSQL ended unasked.
     package static let crashed = ["postgres.exited"]
     /// Why a holder's term ended against its will.
-    package static let leaseOver = ["lease.deadline", "lease.lost", "lease.tooLate", "guard.stopping", "postgres.exited"]
+    package static let leaseOver = [
+        "lease.deadline", "lease.lost", "lease.tooLate", "guard.stopping", "postgres.exited",
+    ]
     /// The guard is not there, or said that it stops PostgreSQL.
-    package static let guardTrouble = ["guard.lost", "guard.stopping", "guard.refused", "postgres.exited", "lease.deadline"]
+    package static let guardTrouble = [
+        "guard.lost", "guard.stopping", "guard.refused", "postgres.exited", "lease.deadline",
+    ]
     package static let switchoverBegun = ["switchover.begin", "operator.asked"]
     package static let handedOver = ["lease.released", "switchover.release"]
     package static let bootstrapped = ["bootstrap.begin"]

@@ -2,10 +2,10 @@ import ClusterModel
 import Glibc
 import Synchronization
 
-/// Clients that insert every few milliseconds, each with a session that was opened before the fault: one for each member
-/// from outside, and one more on each member's own host where the members have hosts of their own. Where a session
-/// breaks another is opened, so that a member that comes back is heard of as well; one that hangs is held and listened to
-/// until it breaks, while another is tried.
+/// Clients that insert every few milliseconds, each with a session that was opened before the fault: one for each
+/// member from outside, and one more on each member's own host where the members have hosts of their own. Where a
+/// session breaks another is opened, so that a member that comes back is heard of as well; one that hangs is held and
+/// listened to until it breaks, while another is tried.
 package final class Writers {
     private final class Shared: Sendable {
         struct State: Sendable {

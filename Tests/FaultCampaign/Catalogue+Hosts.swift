@@ -7,7 +7,8 @@ extension Catalogue {
         let names = order.map { $0 == 0 ? "primary" : "replica\($0)" }
         return Fault(
             name: "power-loss-" + order.map { $0 == 0 ? "p" : String($0) }.joined(),
-            title: "Everything on all three hosts killed at once; started again 3 s apart: \(names.joined(separator: ", "))",
+            title:
+                "Everything on all hosts killed at once; started 3 s apart: \(names.joined(separator: ", "))",
             group: .host
         ) { run in
             let members = [run.leader] + run.replicas
@@ -35,7 +36,8 @@ extension Catalogue {
                 run.end()
             },
             Fault(
-                name: "reboot-host", title: "Everything on the primary's host killed; started again at once", group: .host
+                name: "reboot-host", title: "Everything on the primary's host killed; started again at once",
+                group: .host
             ) { run in
                 run.begin(run.leader)
                 try run.cluster.killAll(run.leader)

@@ -72,7 +72,8 @@ extension Catalogue {
             for member in run.cluster.members { try network.cut([member.host], from: run.cluster.members.map(\.host)) }
         },
         cut(
-            "primary-with-minority", "The primary and one server of the store cut from all others, clients on both sides",
+            "primary-with-minority",
+            "The primary and one server of the store cut from all others, clients on both sides",
             victims: primary, needsStore: true
         ) { run, network in
             let follower = try run.server("follower")
@@ -108,7 +109,8 @@ extension Catalogue {
             for host in run.storeHosts { try network.cut([host], from: run.storeHosts) }
         },
         cut(
-            "bridge-replica", "Primary and one replica cut from each other; the third member hears both", victims: primary
+            "bridge-replica", "Primary and one replica cut from each other; the third member hears both",
+            victims: primary
         ) { run, network in try network.part([run.leader.host], from: [try run.replica(0).host]) },
     ]
 

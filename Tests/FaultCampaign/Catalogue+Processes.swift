@@ -52,10 +52,11 @@ extension Catalogue {
         Fault(name: "kill-\(target.name)", title: "SIGKILL of \(target.title)", group: .kill, isShort: isShort) { run in
             let member = try target.member(run)
             let pids = try target.pids(run.cluster, member)
+            let hitsAgent = try pids.contains(run.cluster.pid(member, .agent))
             run.killProcesses(pids, of: [member.name])
             // What ends when a process is killed, and who takes its place, is seen when the cluster is whole again.
             try waitUntil("the process is gone", within: 10) { !pids.contains(where: isAlive) }
-            if member.agentPid == nil { try run.restartAgent(member, after: 1) }
+            if hitsAgent { try run.restartAgent(member, after: 1) }
             run.end()
             try run.waitForService(after: clockNow(), within: 60)
         }
@@ -63,7 +64,8 @@ extension Catalogue {
 
     private static func killedForLong(_ target: Target, isShort: Bool = false) -> Fault {
         Fault(
-            name: "kill-\(target.name)-long", title: "SIGKILL of \(target.title), the agent started again after 3 leases",
+            name: "kill-\(target.name)-long",
+            title: "SIGKILL of \(target.title), the agent started again after 3 leases",
             group: .kill, isShort: isShort
         ) { run in
             let member = try target.member(run)
@@ -82,7 +84,8 @@ extension Catalogue {
             killedForLong(both, isShort: true), killed(postmaster, isShort: true),
         ] + singles.map { killed($0) } + replicas.map { killed($0) } + [
             Fault(
-                name: "kill-postmaster-thrice", title: "SIGKILL of the primary's postmaster, again as soon as it is back",
+                name: "kill-postmaster-thrice",
+                title: "SIGKILL of the primary's postmaster, again as soon as it is back",
                 group: .kill
             ) { run in
                 for round in 1...3 {
@@ -106,7 +109,8 @@ extension Catalogue {
         isShort: Bool = false
     ) -> Fault {
         Fault(
-            name: "stop-\(target.name)-\(leases)", title: "SIGSTOP of \(target.title) for \(leases) leases", group: group,
+            name: "stop-\(target.name)-\(leases)", title: "SIGSTOP of \(target.title) for \(leases) leases",
+            group: group,
             promise: promise, isShort: isShort
         ) { run in
             let member = try target.member(run)

@@ -8,7 +8,8 @@ extension Catalogue {
         _ name: String, _ title: String, _ whom: @escaping @Sendable (FaultRun) throws -> [TestCluster.Member]
     ) -> Fault {
         Fault(
-            name: name, title: title + " for 3 leases", group: .disk, needs: [.disks], setting: .smallDisk, patience: 180
+            name: name, title: title + " for 3 leases", group: .disk, needs: [.disks], setting: .smallDisk,
+            patience: 180
         ) { run in
             let victims = try whom(run)
             let files = victims.map { "\($0.volume)/ballast" }
@@ -115,7 +116,8 @@ extension Catalogue {
             try run.cluster.killAll(run.leader)
             try run.cluster.start(run.leader)
         },
-        recovering("recovery-all", "Everything killed on all hosts with half a gigabyte to replay, all started at once") {
+        recovering("recovery-all", "Everything killed on all hosts with half a gigabyte to replay, all started at once")
+        {
             run in
             try run.cluster.killAll(run.cluster.members)
             for member in run.cluster.members { try run.cluster.start(member) }

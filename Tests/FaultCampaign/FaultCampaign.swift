@@ -90,7 +90,8 @@ struct FaultCampaign: AsyncParsableCommand {
             (
                 "network",
                 networks ? "a namespace for each member and server, clients in another" : "loopback, no cuts possible"
-            ), ("processors", "\(sysconf(Int32(_SC_NPROCESSORS_ONLN)))"), ("begun", wallNow().iso8601(fractionDigits: 0)),
+            ), ("processors", "\(sysconf(Int32(_SC_NPROCESSORS_ONLN)))"),
+            ("begun", wallNow().iso8601(fractionDigits: 0)),
         ]
     }
 

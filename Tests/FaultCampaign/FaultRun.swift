@@ -18,6 +18,8 @@ final class FaultRun {
         self.cluster = cluster
         writers = try Writers(cluster)
         leader = try cluster.leader()
+        // A second of health, to compare with.
+        try writers.waitForWrite(after: clockNow() + 1, within: 20)
     }
 
     var ttl: Double { Double(cluster.ttl) }
@@ -95,7 +97,8 @@ final class FaultRun {
     }
 
     /// Waits for service: a write acknowledged after an instant, to a client outside.
-    func waitForService(after instant: Double, otherThan old: TestCluster.Member? = nil, within seconds: Double) throws {
+    func waitForService(after instant: Double, otherThan old: TestCluster.Member? = nil, within seconds: Double) throws
+    {
         try writers.waitForWrite(after: instant, otherThan: old?.name, from: .outside, within: seconds)
     }
 }

@@ -7,7 +7,11 @@ enum Interruption {
     static func watch() {
         var signals = sigset_t()
         sigemptyset(&signals)
-        for signal in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, signal) }
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            sigaddset(&signals, number)
+            // A shell starts what runs in the background with SIGINT ignored, and nobody waits for what is ignored.
+            signal(number, SIG_DFL)
+        }
         pthread_sigmask(SIG_BLOCK, &signals, nil)
         var thread = pthread_t()
         let code = pthread_create(

@@ -157,14 +157,16 @@ final class Report {
         text += "\(record.store.rawValue): \(xml(record.line))</summary>\n"
         if record.leaseLength > 0 { text += picture.svg }
         if record.judgement.deliveredLate > 0 {
-            text += "<p>\(record.judgement.deliveredLate) answers lay in the cut network and were read after it healed; "
+            text +=
+                "<p>\(record.judgement.deliveredLate) answers lay in the cut network and were read after it healed; "
             text += "they had been given before the successor's first.</p>\n"
         }
         if !record.lost.isEmpty {
             text += "<p>The \(record.lost.count) lost writes had been acknowledged within "
             text += "\(milliseconds(record.lostSpan)) ms.</p>\n"
         }
-        text += "<table><tr><th></th><th class=\"number\">s</th><th>Member</th><th>Rule</th><th>What it says</th></tr>\n"
+        text +=
+            "<table><tr><th></th><th class=\"number\">s</th><th>Member</th><th>Rule</th><th>What it says</th></tr>\n"
         for (index, mark) in picture.marks.enumerated() {
             text += "<tr><td>\(index + 1)</td><td class=\"number\">\(milliseconds(mark.at) / 10 * 10) ms</td>"
             text += "<td>\(xml(mark.member))</td><td><code>\(xml(mark.rule))</code></td>"

@@ -17,7 +17,9 @@ import Testing
     }
 
     @Test func onlyTheResidualRisksPromiseNothing() {
-        for fault in Catalogue.all { #expect((fault.promise == .nothing) == (fault.group == .residual), "\(fault.name)") }
+        for fault in Catalogue.all {
+            #expect((fault.promise == .nothing) == (fault.group == .residual), "\(fault.name)")
+        }
     }
 
     @Test func namesAreFoundAloneAndByTheirBeginning() throws {
