@@ -161,6 +161,9 @@ let package = Package(
                 "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
                 "ScriptHooks", "ChildProcesses", logging,
             ]),
+        tests(
+            "AgentRuntimeTests",
+            ["AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", logging]),
         tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
         tests("FaultTests", ["fault-campaign", "ClusterHarness", "ClusterModel"]),
 

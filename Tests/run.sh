@@ -31,7 +31,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=setup.sh
 source "$ROOT/Tests/setup.sh"
 
-STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests)
+STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests AgentRuntimeTests)
 SYSTEM=(SystemTests)
 # Every other target with tests needs no server.
 PURE=()

@@ -1,6 +1,7 @@
 /// What the acknowledgements of a run prove about the number of writers.
 package struct Judgement: Sendable {
-    /// An acknowledgement given although another member had already acknowledged on a later timeline (or on the same).
+    /// An acknowledgement given although another member had already acknowledged on a later timeline, or had begun later
+    /// on the same.
     package struct Late: Sendable {
         package var acknowledgement: Acknowledgement
         /// Who had taken over, on which timeline, and how long before, in seconds.
@@ -10,6 +11,8 @@ package struct Judgement: Sendable {
     }
 
     package var doubles: [Late] = []
+    /// Timelines on which two members acknowledged, one after the other or not: numbers that were given away twice.
+    package var sharedTimelines: [Int: [String]] = [:]
     /// Acknowledgements without a timeline: the judge can say nothing about them, which is a failure of the test.
     package var unjudged = 0
     /// Answers that came after a cut had healed: given some time before, so no doubles unless executed late.
@@ -28,7 +31,8 @@ package struct Judgement: Sendable {
             var worst: Late?
             for timeline in timelines where timeline >= one.timeline {
                 for (member, began) in first[timeline] ?? [:] where member != one.member {
-                    // Of two on one timeline, those of the one who began later are the wrong ones as well.
+                    // Of two on one timeline, the one who began later is the successor.
+                    if timeline == one.timeline, let own = first[timeline]?[one.member], own > began { continue }
                     let late = one.earliest - began
                     guard late >= 0, late > worst?.late ?? -1 else { continue }
                     worst = Late(acknowledgement: one, successor: member, timeline: timeline, late: late)
@@ -44,13 +48,20 @@ package struct Judgement: Sendable {
                 deliveredLate += 1
             }
         }
+        for (timeline, members) in first where timeline != 0 && members.count > 1 {
+            sharedTimelines[timeline] = members.sorted { $0.value < $1.value }.map(\.key)
+        }
         doubles.sort { $0.acknowledgement.acknowledged < $1.acknowledgement.acknowledged }
     }
 
-    /// What is wrong, in a sentence; nil when there was one writer at every instant.
+    /// What is wrong, in a sentence; nil when there was one writer at every instant and on every timeline.
     package var complaint: String? {
         if unjudged > 0 { return "\(unjudged) acknowledgements name no timeline" }
-        guard let worst = doubles.max(by: { $0.late < $1.late }) else { return nil }
+        guard let worst = doubles.max(by: { $0.late < $1.late }) else {
+            return sharedTimelines.min { $0.key < $1.key }.map { timeline, members in
+                "timeline \(timeline) was made by \(members.joined(separator: " and then by "))"
+            }
+        }
         let one = worst.acknowledgement
         return "\(one.member) acknowledged \(doubles.count) writes on timeline \(one.timeline) up to "
             + "\(milliseconds(worst.late)) ms after \(worst.successor) had acknowledged on timeline \(worst.timeline)"

@@ -147,7 +147,7 @@ final class Campaign {
         record.longestGap = Judgement.gap(outside, around: record.origin)
         record.marks = marks(cluster, since, offset: offset - record.origin)
         if fault.promise != .nothing, let complaint = record.judgement.complaint {
-            record.failures.append("two writers: \(complaint)")
+            record.failures.append(complaint)
         }
         if record.wholeAfter != nil {
             do {

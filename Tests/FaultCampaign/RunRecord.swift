@@ -100,6 +100,7 @@ struct RunRecord: Sendable {
         object["double_acknowledgements"] = .integer(Int64(judgement.doubles.count))
         object["double_latest_ms"] = .integer(
             Int64(milliseconds(judgement.doubles.map(\.late).max() ?? 0)))
+        object["timelines_made_twice"] = .array(judgement.sharedTimelines.keys.sorted().map { .integer(Int64($0)) })
         object["delivered_after_cut"] = .integer(Int64(judgement.deliveredLate))
         object["lost"] = .integer(Int64(lost.count))
         object["lost_span_ms"] = .integer(Int64(milliseconds(lostSpan)))

@@ -38,7 +38,11 @@ import Testing
     }
 
     @Test func twoMembersOnOneTimelineAreFound() {
-        #expect(Judgement([write("a", 2, 1), write("b", 2, 2)]).complaint != nil)
+        let inTurn = Judgement([write("a", 2, 1), write("b", 2, 2)])
+        #expect(inTurn.sharedTimelines == [2: ["a", "b"]])
+        #expect(inTurn.doubles.isEmpty && inTurn.complaint == "timeline 2 was made by a and then by b")
+        let together = Judgement([write("a", 2, 1), write("b", 2, 2), write("a", 2, 3), write("b", 2, 4)])
+        #expect(together.doubles.map(\.acknowledgement.acknowledged) == [3])
         #expect(Judgement([write("a", 0, 1)]).unjudged == 1)
         #expect(throws: SystemFailure.self) { try Writers.requireOneWriter([write("a", 2, 1), write("b", 2, 2)]) }
     }
