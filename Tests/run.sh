@@ -7,7 +7,7 @@
 #   stores   the tests that start a ZooKeeper, a PostgreSQL or the guard of their own
 #   system   real clusters of three members on both stores, with faults
 #   faults   real faults on real clusters on a ZooKeeper ensemble of three, judged by their clients, with a report and a
-#            picture for each (Tests/FaultCampaign/README.md): a short list of some four minutes
+#            picture for each (Tests/FaultCampaign/README.md): a short list of some three minutes
 #   all      all of them (the default)
 #
 #   --allow-skip   a skipped test is no failure
@@ -15,10 +15,10 @@
 #
 # With `faults`:
 #   --list           print the catalogue
-#   --full           every fault (an hour and a half) instead of the short list
+#   --full           every fault on every store (an hour) instead of the short list
 #   --fault NAME     this one; may be repeated, and end in *
 #   --rounds N       how often each is done
-#   --store NAME     zooKeeper (the default) or embedded; may be repeated
+#   --store NAME     zooKeeper (the default; with --full each in turn) or embedded; may be repeated
 #   --ttl S          the lease's length (4)
 #   --report DIR     where the report goes (.build/fault-report)
 #   --loopback       no network namespaces even where the machine allows them: the cuts are not run

@@ -24,7 +24,7 @@ struct FaultCampaign: AsyncParsableCommand {
     @Option(help: "How often each fault is done.")
     var rounds = 1
 
-    @Option(help: "The store: zooKeeper or embedded; may be repeated. Default: zooKeeper.")
+    @Option(help: "The store: zooKeeper or embedded; may be repeated. Default: zooKeeper, with --full each.")
     var store: [String] = []
 
     @Option(help: "The lease's length in seconds.")
@@ -74,7 +74,7 @@ struct FaultCampaign: AsyncParsableCommand {
     }
 
     private func stores() throws -> [StoreKind] {
-        if store.isEmpty { return [.zooKeeper] }
+        if store.isEmpty { return full ? StoreKind.allCases.reversed() : [.zooKeeper] }
         return try store.map { name in
             guard let kind = StoreKind(rawValue: name) else {
                 throw ValidationError(

@@ -148,6 +148,10 @@ struct Picture {
             let colour = late.contains(one) ? Self.doubleColour : "#ffffff"
             drawing.circle(x(one.acknowledged - record.origin), top + Self.lane / 2, 4, colour)
         }
+        if let first = late.map(\.acknowledged).min() {
+            // A few of them are too thin to be seen.
+            drawing.text(x(first - record.origin), top - 1, "▼ \(late.count) double", Self.doubleColour, isBold: true)
+        }
         drawTimelines(&drawing, own, top)
         drawNumbers(&drawing, member, y, marks)
     }
