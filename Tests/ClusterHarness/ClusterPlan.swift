@@ -22,6 +22,8 @@ package struct ClusterPlan: Sendable, Hashable {
     package var usesFollowersOnly = true
     /// Whether every member and every server of the store has a network namespace of its own.
     package var hasNetwork = false
+    /// Whether each member reaches the store's servers through proxies that can be cut, where there are no networks.
+    package var hasStoreLinks = false
     /// The size of a disk that each member's data and state has to itself; nil: the machine's disk.
     package var diskBytes: UInt64?
     /// PostgreSQL's parameters besides the usual ones.

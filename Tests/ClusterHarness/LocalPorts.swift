@@ -39,6 +39,26 @@ private func socketAddress(_ text: String, _ port: Int) -> sockaddr_in {
     return address
 }
 
+/// A socket that listens on a port of loopback.
+func listenOnLoopback(_ port: Int) throws -> Int32 {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+    guard descriptor >= 0 else { throw SystemFailure("no socket") }
+    var one: Int32 = 1
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
+    var address = socketAddress(Host.loopback.address, port)
+    let code = withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+    }
+    guard code == 0, listen(descriptor, 64) == 0 else {
+        let why = String(cString: strerror(errno))
+        close(descriptor)
+        throw SystemFailure("cannot listen on port \(port): \(why)")
+    }
+    return descriptor
+}
+
 /// A blocking connection to a port with a limit on everything it does.
 struct LocalConnection: ~Copyable {
     private let descriptor: Int32
@@ -66,6 +86,15 @@ struct LocalConnection: ~Copyable {
 
     deinit {
         close(descriptor)
+    }
+
+    /// Gives the socket away, without the limit.
+    consuming func release() -> Int32 {
+        let copy = dup(descriptor)
+        var never = timeval()
+        setsockopt(copy, SOL_SOCKET, SO_RCVTIMEO, &never, socklen_t(MemoryLayout<timeval>.size))
+        _ = fcntl(copy, F_SETFD, FD_CLOEXEC)
+        return copy
     }
 
     /// Sends a text and reads until the other side closes.

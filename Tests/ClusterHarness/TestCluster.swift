@@ -40,6 +40,8 @@ package final class TestCluster {
     package let network: Network?
     package private(set) var zooKeepers: [ZooKeeperServer] = []
     private var disks: [String] = []
+    /// By member: its own ways to the store's servers.
+    private var storeLinks: [String: [LinkProxy]] = [:]
     private let password = String(UInt64.random(in: .min ... .max), radix: 16)
 
     package var store: StoreKind { plan.store }
@@ -74,6 +76,9 @@ package final class TestCluster {
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
                 try makeDirectory(member.volume, account: environment.account)
+                if plan.hasStoreLinks {
+                    storeLinks[member.name] = try zooKeepers.map { try LinkProxy(to: $0.port) }
+                }
                 if let bytes = plan.diskBytes { try mountDisk(at: member.volume, bytes) }
                 try writeConfiguration(member)
             }
@@ -118,10 +123,12 @@ package final class TestCluster {
     private func writeConfiguration(_ member: Member) throws {
         let followers = plan.usesFollowersOnly ? zooKeepers.filter { $0.mode == "follower" } : []
         let servers = followers.isEmpty ? zooKeepers : followers
+        let addresses =
+            storeLinks[member.name]?.map { "\(Host.loopback.address):\($0.port)" } ?? servers.map(\.address)
         let section =
             plan.store == .embedded
             ? "embedded:\n  path: \(directory)/store.db"
-            : "zookeeper:\n  hosts: [\(servers.map { "'\($0.address)'" }.joined(separator: ", "))]"
+            : "zookeeper:\n  hosts: [\(addresses.map { "'\($0)'" }.joined(separator: ", "))]"
         var parameters = plan.parameters
         if plan.archives {
             // Answers as soon as the file is gone: a hanging archive that heals.
@@ -176,6 +183,46 @@ package final class TestCluster {
             + "connect_timeout=3 application_name=\(name)"
     }
 
+    // MARK: The way to the store
+
+    /// A way between a member and the store.
+    package enum StoreDirection: Sendable {
+        case both
+        /// The member does not hear the store.
+        case toMember
+        /// The store does not hear the member.
+        case toStore
+    }
+
+    /// Cuts members from the store, in their networks or in their proxies.
+    package func cutFromStore(_ members: [Member], _ direction: StoreDirection = .both) throws {
+        let hosts = members.map(\.host)
+        let store = zooKeepers.map(\.host)
+        if let network {
+            if direction != .toStore { try network.cut(hosts, from: store) }
+            if direction != .toMember { try network.cut(store, from: hosts) }
+            return
+        }
+        for member in members {
+            guard let links = storeLinks[member.name] else {
+                throw SystemFailure("the way of \(member.name) to the store cannot be cut")
+            }
+            for link in links {
+                switch direction {
+                case .both: link.cut([.toServer, .toClient])
+                case .toMember: link.cut([.toClient])
+                case .toStore: link.cut([.toServer])
+                }
+            }
+        }
+    }
+
+    /// Everybody hears everybody again.
+    package func healNetwork() throws {
+        for link in storeLinks.values.joined() { link.cut([]) }
+        try network?.heal()
+    }
+
     // MARK: Starting and stopping
 
     /// Starts all agents and waits until one leads and the others stream.
@@ -218,6 +265,7 @@ package final class TestCluster {
     package func end() {
         for pid in processes() { kill(pid, SIGKILL) }
         for server in zooKeepers { server.stop() }
+        for link in storeLinks.values.joined() { link.close() }
         for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
         Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
     }

@@ -69,6 +69,7 @@ final class Campaign {
         var plan = ClusterPlan(store, ttl: ttl, ensemble: store == .zooKeeper ? 3 : 1)
         plan.usesFollowersOnly = false
         plan.hasNetwork = hasNetwork
+        plan.hasStoreLinks = !hasNetwork && store == .zooKeeper
         switch setting {
         case .usual: break
         case .smallDisk:
@@ -123,7 +124,7 @@ final class Campaign {
             record.failures.append("during the fault: \(error)")
         }
         run.end()
-        try? cluster.network?.heal()
+        try? cluster.healNetwork()
         record.origin = run.began ?? record.origin
         record.lastsUntil = (run.ended ?? clockNow()) - record.origin
         record.victims = run.victims

@@ -14,7 +14,8 @@ extension Catalogue {
         ) { run in
             // Runs on beyond the end of the lease, if the server does.
             try run.writers.beginLongStatement(on: run.leader, seconds: run.cluster.ttl + 1)
-            try run.cut(try victims(run), leases: leases) { try body(run, $0) }
+            let network = try run.network()
+            try run.cut(try victims(run), leases: leases) { try body(run, network) }
             try run.waitForService(after: clockNow(), within: 60)
         }
     }
@@ -24,7 +25,7 @@ extension Catalogue {
     private static let bothReplicas: @Sendable (FaultRun) throws -> [String] = { $0.replicas.map(\.name) }
     private static let everybody: @Sendable (FaultRun) throws -> [String] = { $0.cluster.members.map(\.name) }
 
-    static let network: [Fault] = isolations + shapes + oneWay + flapping
+    static let network: [Fault] = isolations + fromStore + shapes + oneWay + flapping
 
     // MARK: One host against all
 
@@ -46,26 +47,42 @@ extension Catalogue {
             },
         ]
 
+    // MARK: Members against the store
+
+    private static func fromStore(
+        _ name: String, _ title: String, _ direction: TestCluster.StoreDirection = .both,
+        _ whom: @escaping @Sendable (FaultRun) throws -> [TestCluster.Member]
+    ) -> Fault {
+        Fault(name: name, title: title, group: .network, needs: [.zooKeeper]) { run in
+            try run.writers.beginLongStatement(on: run.leader, seconds: run.cluster.ttl + 1)
+            let members = try whom(run)
+            try run.cut(members.map(\.name), leases: 3) { try run.cluster.cutFromStore(members, direction) }
+            try run.waitForService(after: clockNow(), within: 60)
+        }
+    }
+
+    /// These need no networks: proxies do.
+    private static let fromStore: [Fault] = [
+        fromStore("primary-from-store", "The primary cut from the store only") { [$0.leader] },
+        fromStore("replica-from-store", "A replica cut from the store only") { [try $0.replica(0)] },
+        fromStore("replicas-from-store", "Both replicas cut from the store only") { $0.replicas },
+        fromStore("all-from-store", "Every member cut from the store") { $0.cluster.members },
+        fromStore(
+            "primary-deaf-to-store", "The primary does not hear the store, the store hears it", .toMember
+        ) { [$0.leader] },
+        fromStore(
+            "store-deaf-to-primary", "The store does not hear the primary, the primary hears it", .toStore
+        ) { [$0.leader] },
+    ]
+
     // MARK: Parts of the network against others
 
     private static let shapes: [Fault] = [
-        cut("primary-from-store", "The primary cut from the store only", victims: primary, needsStore: true) {
-            run, network in try network.part([run.leader.host], from: run.storeHosts)
-        },
         cut("primary-from-peers", "The primary cut from the other members only", victims: primary) { run, network in
             try network.part([run.leader.host], from: run.replicas.map(\.host))
         },
         cut("primary-from-clients", "The primary cut from the clients only", victims: primary) { run, network in
             try network.part([run.leader.host], from: [network.outside])
-        },
-        cut("replica-from-store", "A replica cut from the store only", victims: firstReplica, needsStore: true) {
-            run, network in try network.part([try run.replica(0).host], from: run.storeHosts)
-        },
-        cut("replicas-from-store", "Both replicas cut from the store only", victims: bothReplicas, needsStore: true) {
-            run, network in try network.part(run.replicas.map(\.host), from: run.storeHosts)
-        },
-        cut("all-from-store", "Every member cut from the store", victims: everybody, needsStore: true) {
-            run, network in try network.part(run.cluster.members.map(\.host), from: run.storeHosts)
         },
         cut("all-from-each-other", "Every member cut from the other members only", victims: everybody) {
             run, network in
@@ -123,14 +140,6 @@ extension Catalogue {
         cut("mute-primary", "Nobody hears the primary, it hears everybody", victims: primary) { run, network in
             try network.cut(network.hosts, from: [run.leader.host])
         },
-        cut(
-            "primary-deaf-to-store", "The primary does not hear the store, the store hears it", victims: primary,
-            needsStore: true
-        ) { run, network in try network.cut([run.leader.host], from: run.storeHosts) },
-        cut(
-            "store-deaf-to-primary", "The store does not hear the primary, the primary hears it", victims: primary,
-            needsStore: true
-        ) { run, network in try network.cut(run.storeHosts, from: [run.leader.host]) },
         cut("replicas-deaf-to-primary", "The replicas do not hear the primary, it hears them", victims: bothReplicas) {
             run, network in try network.cut(run.replicas.map(\.host), from: [run.leader.host])
         },

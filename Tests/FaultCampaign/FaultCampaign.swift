@@ -89,7 +89,9 @@ struct FaultCampaign: AsyncParsableCommand {
             ("stores", stores.map(\.rawValue).joined(separator: ", ")), ("lease", "\(ttl) s"),
             (
                 "network",
-                networks ? "a namespace for each member and server, clients in another" : "loopback, no cuts possible"
+                networks
+                    ? "a namespace for each member and server, clients in another"
+                    : "loopback, cuts from the store only"
             ), ("processors", "\(sysconf(Int32(_SC_NPROCESSORS_ONLN)))"),
             ("begun", wallNow().iso8601(fractionDigits: 0)),
         ]

@@ -74,13 +74,12 @@ final class FaultRun {
     var storeHosts: [Host] { cluster.zooKeepers.map(\.host) }
 
     /// Cuts something for so many leases and heals it.
-    func cut(_ victims: [String], leases: Double, _ body: (Network) throws -> Void) throws {
-        let network = try network()
+    func cut(_ victims: [String], leases: Double, _ body: () throws -> Void) throws {
         begin(victims)
-        defer { try? network.heal() }
-        try body(network)
+        defer { try? cluster.healNetwork() }
+        try body()
         last(leases)
-        try network.heal()
+        try cluster.healNetwork()
         end()
     }
 
