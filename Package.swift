@@ -166,7 +166,20 @@ let package = Package(
                 "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
                 "ScriptHooks", "ChildProcesses", logging,
             ]),
-        tests("SystemTests", ["ClusterModel", "CLibPQ"]),
+        tests(
+            "AgentRuntimeTests",
+            ["AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", logging]),
+        tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
+        tests("FaultTests", ["fault-campaign", "ClusterHarness", "ClusterModel"]),
+
+        // Real clusters, and what is done to them.
+        .target(name: "CClusterHarness", path: "Tests/CClusterHarness"),
+        .target(
+            name: "ClusterHarness", dependencies: ["ClusterModel", "CLibPQ", "CClusterHarness"],
+            path: "Tests/ClusterHarness", swiftSettings: strict),
+        .executableTarget(
+            name: "fault-campaign", dependencies: ["ClusterHarness", "ClusterModel", argumentParser],
+            path: "Tests/FaultCampaign", exclude: ["README.md"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

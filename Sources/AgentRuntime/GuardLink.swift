@@ -64,7 +64,7 @@ final class GuardLink: Sendable {
                     stateDirectory: stateDirectory, executable: executable, launch: true, longestTerm: longestTerm,
                     within: .seconds(5))
                 let status = try await client.status()
-                let facts = await takeOver(client, status)
+                let facts = try await takeOver(client, status)
                 state.withLock {
                     $0.client = client
                     $0.lastRounds = nil
@@ -107,24 +107,32 @@ final class GuardLink: Sendable {
 
     /// What runs on the data directory according to the guard, and to the process table: a server that others started,
     /// or that an earlier guard left, is put under this guard's eyes.
-    private func takeOver(_ client: GuardClient, _ status: GuardStatus) async -> (server: ServerFacts, isAdopted: Bool)
-    {
+    ///
+    /// Throws when a server runs that the guard cannot watch: nobody would tell of its end, so there is no guard for it.
+    private func takeOver(
+        _ client: GuardClient, _ status: GuardStatus
+    ) async throws(GuardError) -> (server: ServerFacts, isAdopted: Bool) {
         if let pid = status.postmaster {
             return (.running(pid: pid, isAdopted: status.isAdopted), status.isAdopted)
         }
-        guard let process = Postmaster.running(dataDirectory: dataDirectory) else {
-            // A dead postmaster is no silence: what it left behind may still answer.
-            await waitUntilSilent(client)
-            return (await found(), false)
+        let until = SystemClock.now() + .seconds(2)
+        while let process = Postmaster.running(dataDirectory: dataDirectory) {
+            do throws(GuardError) {
+                try await client.adopt(
+                    pid: process.processID, startTime: process.startTicks, dataDirectory: dataDirectory)
+                return (.running(pid: process.processID, isAdopted: true), true)
+            } catch {
+                // One that is just ending (a killed guard's, for example) has no directory any more to be known by.
+                guard SystemClock.now() < until, client.isAlive, !Task.isCancelled else {
+                    throw GuardError(
+                        error.code, "the running server (process \(process.processID)) cannot be watched: \(error)")
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(20))
         }
-        do throws(GuardError) {
-            try await client.adopt(
-                pid: process.processID, startTime: process.startTicks, dataDirectory: dataDirectory)
-            return (.running(pid: process.processID, isAdopted: true), true)
-        } catch {
-            logger.error("the running server (process \(process.processID)) cannot be watched: \(error)")
-            return (.running(pid: process.processID, isAdopted: true), true)
-        }
+        // A dead postmaster is no silence: what it left behind may still answer.
+        await waitUntilSilent(client)
+        return (await found(), false)
     }
 
     /// Waits until the guard knows of nothing left, and ends what a former guard's server left behind.

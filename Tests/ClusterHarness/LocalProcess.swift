@@ -1,16 +1,16 @@
-import Glibc
+package import Glibc
 
 /// A process that a test started, and ends by its pid.
-final class LocalProcess {
-    let pid: pid_t
-    let name: String
-    private(set) var status: Int32?
+package final class LocalProcess {
+    package let pid: pid_t
+    package let name: String
+    package private(set) var status: Int32?
 
     /// Starts a program, as the account when there is one (`setpriv` becomes the program: the pid is the program's).
-    /// Its output goes to a file, appended.
-    init(
+    /// Its output goes to a file, appended; its input comes from one.
+    package init(
         _ name: String, _ arguments: [String], account: String?, directory: String, log: String,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], input: String = "/dev/null", on host: Host = .loopback
     ) throws {
         self.name = name
         // Each of these becomes the next: the process that is started is the program's.
@@ -28,7 +28,7 @@ final class LocalProcess {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 0, input, O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0o644)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
         var attributes = posix_spawnattr_t()
@@ -51,13 +51,13 @@ final class LocalProcess {
         envp.append(nil)
         defer { for word in argv + envp { free(word) } }
         var pid = pid_t()
-        let code = posix_spawn(&pid, words[0], &actions, &attributes, argv, envp)
+        let code = try host.inside { posix_spawn(&pid, words[0], &actions, &attributes, argv, envp) }
         guard code == 0 else { throw SystemFailure("cannot start \(words[0]): \(String(cString: strerror(code)))") }
         self.pid = pid
     }
 
     /// Whether it is still there; reaps it when it is not.
-    var isRunning: Bool {
+    package var isRunning: Bool {
         if status != nil { return false }
         var code: Int32 = 0
         let result = waitpid(pid, &code, WNOHANG)
@@ -69,40 +69,45 @@ final class LocalProcess {
     }
 
     /// Its exit status, or 128 and the signal; nil while it runs.
-    var exitStatus: Int32? {
+    package var exitStatus: Int32? {
         guard !isRunning, let status else { return nil }
         return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
     }
 
-    func send(_ signal: Int32) {
+    package func send(_ signal: Int32) {
         if isRunning { kill(pid, signal) }
     }
 
-    func waitForEnd(within seconds: Double) throws {
+    package func waitForEnd(within seconds: Double) throws {
         try waitUntil("\(name) (pid \(pid)) ends", within: seconds, every: 0.02) { !isRunning }
     }
 }
 
 /// A program run to its end, with its output.
-struct CommandResult {
-    var status: Int32
-    var output: String
+package struct CommandResult {
+    package var status: Int32
+    package var output: String
 
     /// Runs a command and reads what it says (both streams); kills it when the time is over.
-    static func run(
+    package static func run(
         _ arguments: [String], account: String? = nil, directory: String, within seconds: Double = 30,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], input: String? = nil
     ) throws -> CommandResult {
         let log = "\(directory)/command.\(getpid()).\(Int.random(in: 0..<1 << 40)).out"
+        if let input { try writePrivate(input, to: log + ".in", account: account) }
         // Made here, so that the account may write it.
         let descriptor = open(log, O_WRONLY | O_CREAT | O_EXCL, 0o666)
         if descriptor >= 0 {
             fchmod(descriptor, 0o666)
             close(descriptor)
         }
-        defer { unlink(log) }
+        defer {
+            unlink(log)
+            if input != nil { unlink(log + ".in") }
+        }
         let process = try LocalProcess(
-            arguments[0], arguments, account: account, directory: directory, log: log, environment: environment)
+            arguments[0], arguments, account: account, directory: directory, log: log, environment: environment,
+            input: input.map { _ in log + ".in" } ?? "/dev/null")
         do {
             try process.waitForEnd(within: seconds)
         } catch {
@@ -115,7 +120,7 @@ struct CommandResult {
 }
 
 /// A file's text; nil when it cannot be read.
-func readText(_ path: String) -> String? {
+package func readText(_ path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
@@ -130,7 +135,7 @@ func readText(_ path: String) -> String? {
 }
 
 /// Writes a file that its owner alone can read, and gives it to the account.
-func writePrivate(_ text: String, to path: String, account: String?) throws {
+package func writePrivate(_ text: String, to path: String, account: String?) throws {
     unlink(path)
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw SystemFailure("cannot write \(path): \(String(cString: strerror(errno)))") }
@@ -145,7 +150,7 @@ func writePrivate(_ text: String, to path: String, account: String?) throws {
 }
 
 /// Makes a directory for the account.
-func makeDirectory(_ path: String, mode: mode_t = 0o700, account: String?) throws {
+package func makeDirectory(_ path: String, mode: mode_t = 0o700, account: String?) throws {
     guard mkdir(path, mode) == 0 || errno == EEXIST else {
         throw SystemFailure("cannot make \(path): \(String(cString: strerror(errno)))")
     }
@@ -162,26 +167,26 @@ private func give(_ path: String, to account: String?) throws {
 }
 
 /// Removes a directory with everything in it.
-func removeTree(_ path: String) {
+package func removeTree(_ path: String) {
     guard path.hasPrefix("/"), path.split(separator: "/").count >= 2 else { return }
     _ = try? CommandResult.run(["/bin/rm", "-rf", path], directory: "/tmp")
 }
 
 /// The pid in the first line of a file, if a process of that number is there and is no zombie.
-func livingPid(inFile path: String) -> pid_t? {
+package func livingPid(inFile path: String) -> pid_t? {
     guard let line = readText(path)?.split(separator: "\n").first, let pid = pid_t(line.filter(\.isNumber)), pid > 1
     else { return nil }
     return isAlive(pid) ? pid : nil
 }
 
-func isAlive(_ pid: pid_t) -> Bool {
+package func isAlive(_ pid: pid_t) -> Bool {
     guard let status = readText("/proc/\(pid)/stat"), let end = status.lastIndex(of: ")") else { return false }
     let state = status[end...].dropFirst(2).first
     return state != "Z" && state != "X"
 }
 
 /// The children of a process (of its threads).
-func children(of pid: pid_t) -> [pid_t] {
+package func children(of pid: pid_t) -> [pid_t] {
     guard let tasks = opendir("/proc/\(pid)/task") else { return [] }
     defer { closedir(tasks) }
     var result: [pid_t] = []
@@ -196,7 +201,7 @@ func children(of pid: pid_t) -> [pid_t] {
 }
 
 /// All that descends from a process, itself not.
-func descendants(of pid: pid_t) -> [pid_t] {
+package func descendants(of pid: pid_t) -> [pid_t] {
     var result: [pid_t] = []
     var open = [pid]
     while let next = open.popLast(), result.count < 10_000 {
@@ -205,4 +210,20 @@ func descendants(of pid: pid_t) -> [pid_t] {
         open += found
     }
     return result
+}
+
+/// Where a symbolic link points; nil when it is none.
+package func linkTarget(_ path: String) -> String? {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = buffer.withUnsafeMutableBytes { bytes in
+        guard let base = bytes.baseAddress else { return -1 }
+        return readlink(path, base.assumingMemoryBound(to: CChar.self), bytes.count)
+    }
+    return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
+}
+
+/// A process in a few words, for a message.
+package func describeProcess(_ pid: pid_t) -> String {
+    let words = (readText("/proc/\(pid)/cmdline") ?? "").map { $0 == "\0" ? " " : $0 }
+    return "\(pid) \(String(words.prefix(120)))"
 }

@@ -1,19 +1,20 @@
-import ClusterModel
+package import ClusterModel
 
-/// As much of HTTP as talking to a member on loopback needs, blocking.
-enum LocalHTTP {
-    struct Answer {
-        var status: Int
-        var body: String
+/// As much of HTTP as talking to a member needs, blocking.
+package enum LocalHTTP {
+    package struct Answer {
+        package var status: Int
+        package var body: String
 
-        var json: JSONValue? { try? JSONValue.parse(body) }
+        package var json: JSONValue? { try? JSONValue.parse(body) }
     }
 
-    static func call(
-        _ method: String, port: Int, _ path: String, body: JSONValue? = nil, within seconds: Double = 3
+    package static func call(
+        _ method: String, host: Host = .loopback, port: Int, _ path: String, body: JSONValue? = nil,
+        within seconds: Double = 3
     ) throws -> Answer {
-        let connection = try LocalConnection(port: port, within: seconds)
-        var request = "\(method) \(path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nConnection: close\r\n"
+        let connection = try LocalConnection(host: host, port: port, within: seconds)
+        var request = "\(method) \(path) HTTP/1.1\r\nHost: \(host.address):\(port)\r\nConnection: close\r\n"
         let text = body?.serialized()
         if let text { request += "Content-Type: application/json\r\nContent-Length: \(text.utf8.count)\r\n" }
         let bytes = try connection.exchange(request + "\r\n" + (text ?? ""))

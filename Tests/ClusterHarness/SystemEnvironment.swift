@@ -1,23 +1,26 @@
 import Glibc
 
 /// What the system tests are run with; `Tests/run.sh` prepares it.
-struct SystemEnvironment: Sendable {
+package struct SystemEnvironment: Sendable {
     /// The directory with `matriarch` and `matriarch-guard`, readable by the account.
-    var programs: String
+    package var programs: String
     /// The directory with PostgreSQL's programs.
-    var postgres: String
+    package var postgres: String
     /// The ordinary account that runs everything; nil: whoever runs the tests.
-    var account: String?
+    package var account: String?
     /// Rounds of each fault.
-    var rounds: Int
+    package var rounds: Int
     /// Whether directories stay for looking at.
-    var keeps: Bool
+    package var keeps: Bool
 
-    static func variable(_ name: String) -> String? {
+    package static func variable(_ name: String) -> String? {
         getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    static func read() throws -> SystemEnvironment {
+    /// Where directories are made.
+    package static var workPlace: String { variable("MATRIARCH_WORK") ?? variable("TMPDIR") ?? "/tmp" }
+
+    package static func read() throws -> SystemEnvironment {
         guard let programs = variable("MATRIARCH_BIN"), let postgres = variable("MATRIARCH_PG_BIN") else {
             throw SystemFailure("the system tests need what Tests/run.sh prepares: run `Tests/run.sh system`")
         }
@@ -32,17 +35,17 @@ struct SystemEnvironment: Sendable {
 }
 
 /// Why a system test failed, in a sentence with what was found.
-struct SystemFailure: Error, CustomStringConvertible {
-    var description: String
+package struct SystemFailure: Error, CustomStringConvertible {
+    package var description: String
 
-    init(_ description: String) {
+    package init(_ description: String) {
         self.description = description
     }
 }
 
 /// Runs blocking work on a thread of its own: the harness waits and reads as a shell script would, and the
 /// cooperative pool never blocks.
-func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+package func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
     try await withCheckedThrowingContinuation { continuation in
         let box = Unmanaged.passRetained(Work { continuation.resume(with: Swift.Result(catching: body)) })
         var thread = pthread_t()
@@ -71,13 +74,13 @@ private final class Work: Sendable {
 }
 
 /// CLOCK_BOOTTIME in seconds: what all measurements are in.
-func clockNow() -> Double {
+package func clockNow() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_BOOTTIME, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
 
-func pauseFor(_ seconds: Double) {
+package func pauseFor(_ seconds: Double) {
     var left = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
     var rest = timespec()
     while nanosleep(&left, &rest) != 0 && errno == EINTR { left = rest }
@@ -85,7 +88,7 @@ func pauseFor(_ seconds: Double) {
 
 /// Asks until the answer is there; what it was at last is told when it never is.
 @discardableResult
-func waitUntil<Value>(
+package func waitUntil<Value>(
     _ description: String, within seconds: Double, every period: Double = 0.05, _ condition: () throws -> Value?
 ) throws -> Value {
     let deadline = clockNow() + seconds
@@ -102,13 +105,13 @@ func waitUntil<Value>(
     }
 }
 
-func waitUntil(
+package func waitUntil(
     _ description: String, within seconds: Double, every period: Double = 0.05, _ condition: () throws -> Bool
 ) throws {
     try waitUntil(description, within: seconds, every: period) { try condition() ? () : nil }
 }
 
 /// Fails the test with a sentence unless the condition holds.
-func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
+package func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
     if !condition { throw SystemFailure(message()) }
 }

@@ -2,11 +2,11 @@ import CLibPQ
 import Glibc
 
 /// A connection to PostgreSQL, used from one thread. No call lasts longer than its limit.
-final class Session {
+package final class Session {
     private let connection: OpaquePointer
 
     /// What an attempt to run a statement brought.
-    enum Outcome {
+    package enum Outcome {
         /// The first value of the first row, if there was one.
         case done(String?)
         /// The server said no; the session lives.
@@ -17,7 +17,7 @@ final class Session {
         case pending
     }
 
-    init(_ parameters: String, within seconds: Double = 5) throws {
+    package init(_ parameters: String, within seconds: Double = 5) throws {
         guard let connection = PQconnectStart(parameters) else { throw SystemFailure("libpq has no memory") }
         self.connection = connection
         let deadline = clockNow() + seconds
@@ -39,10 +39,10 @@ final class Session {
     }
 
     /// Sends a statement; its outcome is asked for by `outcome(within:)`.
-    func send(_ statement: String) -> Bool { PQsendQuery(connection, statement) == 1 }
+    package func send(_ statement: String) -> Bool { PQsendQuery(connection, statement) == 1 }
 
     /// Waits for the statement that was sent.
-    func outcome(within seconds: Double) -> Outcome {
+    package func outcome(within seconds: Double) -> Outcome {
         let deadline = clockNow() + seconds
         while true {
             if PQconsumeInput(connection) == 0 { return .broken(Self.message(connection)) }
@@ -74,7 +74,7 @@ final class Session {
     }
 
     /// Runs a statement and returns its value.
-    func value(_ statement: String, within seconds: Double = 10) throws -> String {
+    package func value(_ statement: String, within seconds: Double = 10) throws -> String {
         guard send(statement) else { throw SystemFailure(Self.message(connection)) }
         switch outcome(within: seconds) {
         case .done(let value): return value ?? ""
