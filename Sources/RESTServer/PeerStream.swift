@@ -22,7 +22,9 @@ struct PeerStream: Sendable {
             for await _ in control.statusChanges() { wake.yield() }
         }
         var interval = PeerBeatRules.interval(ttl: control.status().ttl)
-        var beat = PeerBeat(interval: interval, now: now, look: { wake.yield() })
+        // Time alone changes what a status says only while nothing tells whether the view of the store is still true.
+        let look: @Sendable () -> Void = { if control.status().storeSilentSince != nil { wake.yield() } }
+        var beat = PeerBeat(interval: interval, now: now, look: look)
         channel.triggerUserOutboundEvent(beat, promise: nil)
         defer {
             changes.cancel()
@@ -49,7 +51,7 @@ struct PeerStream: Sendable {
                 interval = wanted
                 beat.end()
                 try await write(PeerBeat.line(interval))
-                beat = PeerBeat(interval: interval, now: self.now, look: { wake.yield() })
+                beat = PeerBeat(interval: interval, now: self.now, look: look)
                 beat.statusWasLookedAt(isSent: true, now: now)
                 channel.triggerUserOutboundEvent(beat, promise: nil)
             }

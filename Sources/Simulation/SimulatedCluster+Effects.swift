@@ -38,7 +38,7 @@ extension SimulatedCluster {
                 if store.end(session) { signalAll() }
             }
             node.session = nil
-        case .read(let id, _): read(node, id, fault)
+        case .read(let id, let scope): read(node, id, scope, fault)
         case .commit(let id, let change):
             let name = node.name
             let isSeen = change.writes.contains { store.model.tells($0) }
@@ -190,7 +190,7 @@ extension SimulatedCluster {
         after(ttl / 3) { [unowned self, unowned node] in self.beat(node, instance, session) }
     }
 
-    private func read(_ node: SimulatedMember, _ id: EffectID, _ fault: Mishap?) {
+    private func read(_ node: SimulatedMember, _ id: EffectID, _ scope: ReadScope, _ fault: Mishap?) {
         let asked = node.local(now)
         guard answers(node), node.session != nil else {
             deliver(node, .viewFailed(id, "no server answers"), after: .milliseconds(200))
@@ -210,7 +210,12 @@ extension SimulatedCluster {
                 return
             }
             if self.store.expire(at: self.now) { self.expired() }
-            self.deliver(node, .view(id, self.store.view(at: asked)), after: back)
+            let view = self.store.view(at: asked)
+            if case .glimpse = scope {
+                self.deliver(node, .glimpse(id, view.glimpse), after: back)
+            } else {
+                self.deliver(node, .view(id, view), after: back)
+            }
         }
     }
 
@@ -358,6 +363,7 @@ extension Effect {
         switch self {
         case .openSession: "openSession"
         case .closeSession: "closeSession"
+        case .read(_, .glimpse): "glimpse"
         case .read: "read"
         case .commit: "commit"
         case .renew: "renew"
