@@ -115,8 +115,8 @@ let package = Package(
                 argumentParser, logging, serviceLifecycle,
             ]),
         .executableTarget(
-            name: "matriarch-simulate", dependencies: ["Simulation", "ClusterModel", "HighAvailability", argumentParser],
-            swiftSettings: strict),
+            name: "matriarch-simulate",
+            dependencies: ["Simulation", "ClusterModel", "HighAvailability", argumentParser], swiftSettings: strict),
         .executableTarget(
             name: "matriarch", dependencies: ["MatriarchMain", "BuiltInPlugins"], swiftSettings: strict),
 

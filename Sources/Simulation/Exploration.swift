@@ -23,9 +23,9 @@ package struct Exploration: Sendable {
 
     /// One of each way in which a member, a connection or the store can fail, and what operators do.
     package static let allKinds: [FaultKind] = [
-        .killAgent, .freezeAgent, .killGuard, .freezeGuard, .freezeAgentAndGuard, .crashServer, .freezeServer, .killHost,
-        .killEverything, .cutStore, .cutPeers, .cutHost, .deaf, .storeOutage, .storeElection, .slowStart, .slowPromotion,
-        .hangingStop, .heldReplication, .switchover, .failover, .restart, .pause, .stopAgent,
+        .killAgent, .freezeAgent, .killGuard, .freezeGuard, .freezeAgentAndGuard, .crashServer, .freezeServer,
+        .killHost, .killEverything, .cutStore, .cutPeers, .cutHost, .deaf, .storeOutage, .storeElection, .slowStart,
+        .slowPromotion, .hangingStop, .heldReplication, .switchover, .failover, .restart, .pause, .stopAgent,
     ]
 
     /// The faults that concern the store or everybody: whose turn it is makes no difference.

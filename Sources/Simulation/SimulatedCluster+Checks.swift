@@ -142,7 +142,8 @@ extension SimulatedCluster {
         let rows = store.history?.value.rows ?? []
         let limit = member.settings.maxTimelinesHistory
         let expected = limit > 0 ? Array(wanted.suffix(limit)) : wanted
-        let isSame = rows.count == expected.count
+        let isSame =
+            rows.count == expected.count
             && zip(rows, expected).allSatisfy { $0.timeline == $1.0 && $0.switchLSN == $1.1 }
         if !isSame {
             complain(
@@ -161,7 +162,8 @@ extension SimulatedCluster {
     func judgeAnswers() {
         for (id, request) in open.sorted(by: { $0.key.number < $1.key.number }) {
             guard let member = member(request.member), member.instance == request.instance else { continue }
-            complain("\(request.member): the request of \((request.at - SimulatedCluster.origin).milliseconds) ms has no answer")
+            let asked = (request.at - SimulatedCluster.origin).milliseconds
+            complain("\(request.member): the request of \(asked) ms has no answer")
             open[id] = nil
         }
     }

@@ -163,7 +163,7 @@ extension SimulatedCluster {
         case .rewindImpossible:
             node.postgres.rewindEnd =
                 fault.choice % 2 == 0 ? .needsClone("neither checksums nor wal_log_hints") : .failed("it failed")
-            // It stays so: the way back is a fresh copy.
+        // It stays so: the way back is a fresh copy.
         default: break
         }
     }

@@ -330,14 +330,18 @@ package final class SimulatedCluster {
 
     /// How everything stands at this moment, a line each.
     package var summary: [String] {
-        let records = (store.promotions?.value.records ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
-        let head = ["at \(elapsed.milliseconds): leader \(leader ?? "nobody"), members \(store.members.keys.sorted())", "\(records)"]
+        let records = (store.promotions?.value.records ?? [:]).sorted { $0.key < $1.key }
+        let members = store.members.keys.sorted()
+        let head = [
+            "at \(elapsed.milliseconds): leader \(leader ?? "nobody"), members \(members)",
+            "\(records.map { "\($0.key): \($0.value)" })",
+        ]
         return head
             + all.map { member -> String in
                 let world = member.machine?.world
                 return
-                    "\(member.name): \(world.map { "\($0.lease)" } ?? "no agent") \(String(describing: member.postgres.run)) "
-                    + "\(member.postgres.branch) \(member.postgres.lsn) past \(member.postgres.past) "
+                    "\(member.name): \(world.map { "\($0.lease)" } ?? "no agent") "
+                    + "\(String(describing: member.postgres.run)) \(member.postgres.branch) \(member.postgres.lsn) past \(member.postgres.past) "
                     + "marker \(world?.marker as Any) job \(world?.job?.job.name as Any)"
             }
     }

@@ -206,7 +206,9 @@ package struct SimulationRun {
         outcome.residualDoubles = cluster.residualDoubles
         outcome.virtualTime = cluster.elapsed
         outcome.tally = cluster.tally
-        if !cluster.violations.isEmpty { outcome.story = cluster.story(last: 60).split(separator: "\n").map(String.init) }
+        if !cluster.violations.isEmpty {
+            outcome.story = cluster.story(last: 60).split(separator: "\n").map(String.init)
+        }
         return outcome
     }
 }

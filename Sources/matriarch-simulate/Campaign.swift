@@ -27,9 +27,12 @@ final class Campaign: Sendable {
     private let make: @Sendable (Int) -> Scenario
     private let isQuiet: Bool
     private let minimizes: Bool
+    /// When no further run is begun, on the monotonic clock; nil: when all are done.
+    private let end: Int?
 
     init(
         from first: Int, count: Int, mode: SimulationMode, failuresWanted: Int, isQuiet: Bool, minimizes: Bool,
+        seconds: Int? = nil,
         make: @escaping @Sendable (Int) -> Scenario
     ) {
         self.first = first
@@ -39,20 +42,27 @@ final class Campaign: Sendable {
         self.make = make
         self.isQuiet = isQuiet
         self.minimizes = minimizes
+        self.end = seconds.map { Self.now().tv_sec + $0 }
         self.state = Mutex(State(next: first))
     }
 
     /// Runs them; true when nothing was wrong.
     func run(jobs: Int) -> Bool {
-        var began = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &began)
+        let began = Self.now()
         DispatchQueue.concurrentPerform(iterations: max(1, jobs)) { _ in work() }
-        var ended = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &ended)
+        let ended = Self.now()
         let seconds = Double(ended.tv_sec - began.tv_sec) + Double(ended.tv_nsec - began.tv_nsec) / 1e9
         report(seconds)
         return state.withLock { $0.failed.isEmpty }
     }
+
+    private static func now() -> timespec {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return time
+    }
+
+    private var isOver: Bool { end.map { Self.now().tv_sec >= $0 } ?? false }
 
     private func work() {
         while let number = take() {
@@ -79,7 +89,7 @@ final class Campaign: Sendable {
 
     private func take() -> Int? {
         state.withLock { state in
-            guard state.next < first + count, state.failed.count < failuresWanted else { return nil }
+            guard state.next < first + count, state.failed.count < failuresWanted, !isOver else { return nil }
             defer { state.next += 1 }
             return state.next
         }
@@ -98,7 +108,8 @@ final class Campaign: Sendable {
         print("failed: \(state.failed.count)")
         for failure in state.failed.sorted(by: { $0.number < $1.number }).prefix(5) { tell(failure) }
         if state.failed.count > 5 {
-            print("further: \(state.failed.map(\.number).sorted().dropFirst(5).map(String.init).joined(separator: " "))")
+            let further = state.failed.map(\.number).sorted().dropFirst(5)
+            print("further: \(further.map(String.init).joined(separator: " "))")
         }
     }
 

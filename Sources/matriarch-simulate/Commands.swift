@@ -22,6 +22,7 @@ struct Seeds: ParsableCommand {
     @Option(help: "Runs this seed alone.") var seed: Int?
     @Option(help: "The first seed.") var from = 1
     @Option(help: "How many seeds.") var count = 1000
+    @Option(help: "Begins no further seed after so many seconds.") var seconds: Int?
     @Option(help: "safety: what must never be. liveness: the same, and a cluster that works again after the chaos.")
     var mode = SimulationMode.liveness
     @Option(help: "At most so many faults in a run.") var steps = 10
@@ -62,7 +63,7 @@ struct Seeds: ParsableCommand {
         let fixed = limits
         let campaign = Campaign(
             from: seed ?? from, count: seed == nil ? count : 1, mode: mode, failuresWanted: failures, isQuiet: quiet,
-            minimizes: minimize
+            minimizes: minimize, seconds: seconds
         ) { Scenario.make(seed: UInt64($0), limits: fixed) }
         if !campaign.run(jobs: seed == nil ? jobs : 1) { throw ExitCode(1) }
     }
@@ -71,7 +72,8 @@ struct Seeds: ParsableCommand {
 /// Every placing of up to two faults.
 struct Explore: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "explore", abstract: "Tries every placing of up to two faults in coarse time, in every order of turns.")
+        commandName: "explore",
+        abstract: "Tries every placing of up to two faults in coarse time, in every order of turns.")
 
     @Option(help: "2 or 3 members.") var members = 2
     @Option(help: "0, 1 or 2 faults.") var faults = 2

@@ -191,7 +191,7 @@ struct FailoverStories {
         #expect(cluster.isHealthy(3))
     }
 
-    @Test func `no number is made twice: a timeline that did not reach the next leader is left out and its maker rewound`()
+    @Test func `no number is made twice: one that did not reach the next leader is left out, its maker rewound`()
         throws
     {
         let (cluster, old, others) = try calmCluster(ttl: .seconds(3))

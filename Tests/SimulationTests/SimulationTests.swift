@@ -39,7 +39,8 @@ struct SimulationTests {
             let outcome = SimulationRun(.make(seed: seed), mode: .liveness).run()
             #expect(
                 outcome.violations.isEmpty,
-                "matriarch-simulate --seed \(seed) --trace: \(outcome.violations)\n\(outcome.story.joined(separator: "\n"))")
+                "matriarch-simulate --seed \(seed) --trace: \(outcome.violations)\n\(outcome.story.joined(separator: "\n"))"
+            )
         }
     }
 
