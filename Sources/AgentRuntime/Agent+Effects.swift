@@ -27,17 +27,18 @@ extension Agent {
             self.session = nil
             if !abandon { state.remove("session") }
             close(session, abandon: abandon)
-        case .read(let id, let resolving):
+        case .read(let id, let scope):
             let cluster = self.cluster
             let session = self.session
             let limit = storeLimit
             Task {
                 do throws(StoreError) {
-                    let view =
-                        resolving
-                        ? try await cluster.resolve(session: session, within: limit)
-                        : try await cluster.read(.linearizable, within: limit)
-                    yield(.view(id, view))
+                    switch scope {
+                    case .cluster: yield(.view(id, try await cluster.read(.linearizable, within: limit)))
+                    case .resolving: yield(.view(id, try await cluster.resolve(session: session, within: limit)))
+                    case .glimpse(let revision):
+                        yield(.glimpse(id, try await cluster.glimpse(since: revision, within: limit)))
+                    }
                 } catch {
                     yield(.viewFailed(id, error.description))
                 }

@@ -43,6 +43,9 @@ extension HAMachine {
                 world.needsResolving = false
             }
             absorb(view: view)
+        case .glimpse(let id, let glimpse):
+            if world.readInFlight == id { world.readInFlight = nil }
+            absorb(glimpse: glimpse)
         case .viewFailed(let id, let why):
             if world.readInFlight == id { world.readInFlight = nil }
             if world.resolvingRead == id { world.resolvingRead = nil }
@@ -99,7 +102,13 @@ extension HAMachine {
             if world.failedSamples >= 3 { world.sample?.receiver = nil }
             world.nextSampleAt = world.now + .milliseconds(world.sample == nil ? 100 : 500)
         case .peer(let status):
-            if let known = world.peers[status.name], known.askedAt > status.askedAt { break }
+            if let known = world.peers[status.name] {
+                if known.askedAt > status.askedAt { break }
+                if known.state != status.state || known.role != status.role || known.tags != status.tags {
+                    // Its entry says so too in a moment, of which no signal tells.
+                    world.membersReadAt = world.now + .seconds(1)
+                }
+            }
             world.peers[status.name] = status
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil

@@ -1,28 +1,45 @@
 import ClusterModel
 
 extension HAMachine {
+    /// How long the signals' silence is believed in a quiet cluster: the holder's proof looks at its own entry alone, and
+    /// a follower looks at none. A glimpse of the few entries that matter at once will do.
+    static let glimpseInterval: Duration = .seconds(60)
+    /// After so long everything is read anyway: what members changed in their entries is told by no signal, and their
+    /// peer connections, which tell it, may be down.
+    static let quietReadInterval: Duration = .seconds(600)
+
     /// Reads the store when something changed, and now and then when nothing seems to.
     mutating func keepReading() {
+        world.storeSilentSince =
+            world.sessionFacts != nil && world.storeTrouble == nil ? nil : world.storeSilentSince ?? world.now
         guard world.sessionFacts != nil, !world.isLeaving, world.readInFlight == nil else { return }
-        let due = world.storeLastSeenAt + readInterval
-        if world.readWanted || world.now >= due || world.needsResolving {
-            if world.now < world.nextReadAt {
-                wake(at: world.nextReadAt)
-                return
-            }
-            let id = newID()
-            world.readInFlight = id
-            world.readSentAt = world.now
-            world.readWanted = false
-            if world.needsResolving { world.resolvingRead = id }
-            emit(.read(id, resolving: world.needsResolving))
-        } else {
-            wake(at: due)
+        var due = world.viewSeenAt + readInterval
+        if let at = world.membersReadAt { due = min(due, at) }
+        let isDue = world.readWanted || world.needsResolving || world.now >= due
+        let glimpseDue = world.glimpsedAt + Self.glimpseInterval
+        guard isDue || world.now >= glimpseDue else {
+            wake(at: min(due, glimpseDue))
+            return
         }
+        if world.now < world.nextReadAt {
+            wake(at: world.nextReadAt)
+            return
+        }
+        let id = newID()
+        world.readInFlight = id
+        world.readSentAt = world.now
+        if !isDue, world.storeTrouble == nil, let view = world.view {
+            emit(.read(id, .glimpse(since: view.revision)))
+            return
+        }
+        world.readWanted = false
+        world.membersReadAt = nil
+        if world.needsResolving { world.resolvingRead = id }
+        emit(.read(id, world.needsResolving ? .resolving : .cluster))
     }
 
-    /// Watches tell of changes; this is how long their silence is believed. Members of other agents write what no watch
-    /// of ours tells, and a cluster in motion is worth a second look.
+    /// How old the view may become. Members of other agents write what no watch of ours tells, and a cluster in motion is
+    /// worth a second look.
     private var readInterval: Duration {
         guard let view = world.view else { return .milliseconds(500) }
         // Waiting for what a new leader records after its promotion.
@@ -34,7 +51,7 @@ extension HAMachine {
             && !isLagging
         if !isQuiet { return min(.seconds(1), world.settings.loopWait) }
         if view.members.contains(where: { !$0.isMatriarch }) { return world.settings.loopWait }
-        return .seconds(60)
+        return Self.quietReadInterval
     }
 
     /// A follower that does not stream, or streams on another timeline than the leader's.
@@ -132,6 +149,10 @@ extension HAMachine {
     }
 
     // MARK: - Our entry
+
+    /// A position matters to nobody until it moved by some records' worth: an idle primary notes now and then what
+    /// transactions run, a few dozen bytes, and a lag is judged by megabytes.
+    static let positionStep: UInt64 = 1024
 
     /// What this member says of itself.
     func describedMember() -> Member {
@@ -250,15 +271,14 @@ extension HAMachine {
         world.hasProbedDuplicate = true
         let member = describedMember()
         if let published = world.publishedMember {
-            if published.storedValue() == member.storedValue() { return }
             var quiet = member
             quiet.xlogLocation = published.xlogLocation
             quiet.receiveLSN = published.receiveLSN
             quiet.replayLSN = published.replayLSN
-            let isOnlyPosition = quiet.storedValue() == published.storedValue()
+            // What differs here may still be the same value in the store, which takes longer to find out.
+            let isOnlyPosition = quiet == published || quiet.storedValue() == published.storedValue()
             let moved = member.position?.bytes(aheadOf: published.position ?? .zero) ?? 0
-            // A standby's own position matters to nobody until it moved by a WAL record's worth.
-            if isOnlyPosition, moved < 1024 { return }
+            if isOnlyPosition, moved < Self.positionStep { return }
             if isOnlyPosition, world.now < world.nextPositionAt {
                 wake(at: world.nextPositionAt)
                 return
@@ -358,7 +378,9 @@ extension HAMachine {
     /// The last position, once in loop_wait when it moved.
     private mutating func keepStatus(_ view: ClusterView, _ sample: PostgresSample) {
         guard let position = sample.writeLSN, world.statusInFlight == nil else { return }
-        if view.status?.optime == position { return }
+        if let known = view.status?.optime, known <= position, position.bytes(aheadOf: known) < Self.positionStep {
+            return
+        }
         if world.now < world.nextStatusAt {
             wake(at: world.nextStatusAt)
             return

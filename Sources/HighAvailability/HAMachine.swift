@@ -126,6 +126,7 @@ public struct HAMachine: Sendable {
         status.sample = world.isServerUp ? world.sample : nil
         status.view = world.view
         status.storeLastSeen = world.storeLastSeen
+        status.storeSilentSince = world.storeSilentSince
         status.leaderUntil = world.term?.deadlines.quit
         status.term = world.term?.fence ?? world.armedTerm
         status.isPaused = world.isPaused

@@ -145,6 +145,13 @@ public struct World: Sendable {
     public var readInFlight: EffectID?
     public var readWanted = true
     public var nextReadAt: Instant = .distantPast
+    /// When the last answer to a read came, of whatever scope; and the last one that became the view.
+    public var glimpsedAt: Instant = .distantPast
+    public var viewSeenAt: Instant = .distantPast
+    /// A peer said that something of it is different: its entry is read then, for no signal tells of that.
+    public var membersReadAt: Instant?
+    /// Since when no change of the store would be told to us; nil: it would.
+    public var storeSilentSince: Instant?
     /// When the read in flight was begun.
     public var readSentAt: Instant = .distantPast
     public var cachedConfiguration: JSONObject?
@@ -296,6 +303,7 @@ public struct World: Sendable {
         self.settings = settings
         self.now = moment.now
         self.wall = moment.wall
+        self.storeSilentSince = moment.now
     }
 }
 

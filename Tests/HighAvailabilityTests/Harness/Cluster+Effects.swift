@@ -18,7 +18,7 @@ extension Cluster {
                 if store.end(session) { signalAll() }
             }
             node.session = nil
-        case .read(let id, _): read(node, id, fault)
+        case .read(let id, let scope): read(node, id, scope, fault)
         case .commit(let id, let change):
             commit(
                 node, fault,
@@ -127,7 +127,7 @@ extension Cluster {
         after(max(.zero, instant - now), action)
     }
 
-    private func read(_ node: Node, _ id: EffectID, _ fault: Fault?) {
+    private func read(_ node: Node, _ id: EffectID, _ scope: ReadScope, _ fault: Fault?) {
         let asked = now
         guard node.storeReachable, node.session != nil else {
             deliver(node, .viewFailed(id, "no server answers"), after: .milliseconds(200))
@@ -147,7 +147,12 @@ extension Cluster {
                 return
             }
             self.store.expire(at: self.now)
-            self.deliver(node, .view(id, self.store.view(at: asked)), after: back)
+            let view = self.store.view(at: asked)
+            if case .glimpse = scope {
+                self.deliver(node, .glimpse(id, view.glimpse), after: back)
+            } else {
+                self.deliver(node, .view(id, view), after: back)
+            }
         }
     }
 
@@ -266,6 +271,7 @@ extension Effect {
         switch self {
         case .openSession: "openSession"
         case .closeSession: "closeSession"
+        case .read(_, .glimpse): "glimpse"
         case .read: "read"
         case .commit: "commit"
         case .renew: "renew"
