@@ -13,6 +13,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private let connections: Connections
     private let ticket: UInt64
+    private var beat: PeerBeat?
     private var nextBeat: Scheduled<Void>?
 
     init(connections: Connections, ticket: UInt64) {
@@ -44,6 +45,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         endBeats()
+        self.beat = beat
         schedule(beat, NIOLoopBound((self, context), eventLoop: context.eventLoop))
         promise?.succeed()
     }
@@ -60,7 +62,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 context.writeAndFlush(NIOAny(HTTPServerResponsePart.body(.byteBuffer(line))), promise: nil)
             }
             // Unless that write ended the connection.
-            if handler.nextBeat != nil { handler.schedule(beat, bound) }
+            if handler.beat === beat { handler.schedule(beat, bound) }
         }
     }
 
@@ -74,6 +76,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func endBeats() {
+        beat = nil
         nextBeat?.cancel()
         nextBeat = nil
     }
