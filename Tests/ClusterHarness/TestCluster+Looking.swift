@@ -116,6 +116,10 @@ extension TestCluster {
             let lines = (readText(member.log) ?? "").split(separator: "\n")
             text += "\n--- \(member.name) (agent \(member.agentPid ?? 0), guard \(member.guardPid ?? 0), postmaster "
             text += "\(member.postmasterPid ?? 0)), its last lines:\n" + lines.suffix(25).joined(separator: "\n")
+            let server = (readText("\(member.dataDirectory).matriarch/postgres.log") ?? "").split(separator: "\n")
+            // Clients that are refused fill it.
+            let telling = server.filter { !$0.contains("read-only transaction") && !$0.contains("STATEMENT:") }
+            text += "\n--- \(member.name), the server's last lines:\n" + telling.suffix(30).joined(separator: "\n")
             // A crash is told with the stack of the thread that crashed, above the registers.
             let crash = lines.filter { $0.contains("Fatal error") || $0.contains("Program crashed") }
             let stack = lines.drop { !($0.hasPrefix("Thread ") && $0.contains("crashed")) }.prefix(25)

@@ -88,6 +88,14 @@ enum FollowRules {
                 [Fact("why", world.needsClone)], .startJob(.stop(.fast)))
         }
         guard let sample = world.sample else {
+            // A standby that is short of what it had replayed before answers nobody until it has got it from the leader.
+            if !world.isPaused, !world.mayAcknowledge, world.upstream != nil, let wanted = world.wantedUpstream,
+                !isSame(world.upstream, wanted), world.now >= world.nextJobAt
+            {
+                return Verdict(
+                    "follow.upstream", .action, "following \(wanted.name)",
+                    [Fact("leader", leader.name), Fact("upstream", wanted.name)], .startJob(.follow(wanted)))
+            }
             return .wait("postgres.noAnswer", "PostgreSQL runs and does not answer yet")
         }
         let prefix = world.isPaused ? "PAUSE: " : ""
