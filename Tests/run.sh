@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Builds Matriarch and runs its tests; installs what they need.
 #
-#   Tests/run.sh [pure|stores|system|faults|all] [options of swift test] [--allow-skip]
+#   Tests/run.sh [pure|stores|system|faults|simulate|all] [options of swift test] [--allow-skip]
 #
 #   pure     the tests without servers (seconds)
 #   stores   the tests that start a ZooKeeper, a PostgreSQL or the guard of their own
 #   system   real clusters of three members on both stores, with faults
 #   faults   real faults on real clusters on a ZooKeeper ensemble of three, judged by their clients, with a report and a
 #            picture for each (Tests/FaultCampaign/README.md): a short list of some three minutes
+#   simulate twenty thousand seeds of the simulator, in a release build; other options are those of matriarch-simulate
 #   all      all of them (the default)
 #
 #   --allow-skip   a skipped test is no failure
@@ -43,7 +44,7 @@ done
 selection=all allow_skip=0 narrowed='' lists=0
 options=() campaign=()
 case ${1:-} in
-pure | stores | system | faults | all)
+pure | stores | system | faults | simulate | all)
     selection=$1
     shift
     ;;
@@ -52,8 +53,13 @@ pure | stores | system | faults | all)
     exit 0
     ;;
 '' | -*) ;;
-*) fail_setup "no such selection: $1" 'One of: pure, stores, system, faults, all. See Tests/run.sh --help.' ;;
+*) fail_setup "no such selection: $1" 'One of: pure, stores, system, faults, simulate, all. See Tests/run.sh --help.' ;;
 esac
+# The simulator's options are its own.
+if [[ $selection == simulate ]]; then
+    options=("$@")
+    set --
+fi
 while (($#)); do
     case $1 in
     --allow-skip) allow_skip=1 ;;
@@ -87,7 +93,7 @@ cd "$ROOT"
 report=${report:-$ROOT/.build/fault-report}
 ensure_swift
 ensure_installed "${NEEDS_TO_BUILD[@]}"
-if [[ $selection != pure ]]; then
+if [[ $selection != pure && $selection != simulate ]]; then
     ensure_installed "${NEEDS_POSTGRES[@]}" "${NEEDS_ZOOKEEPER[@]}" "${NEEDS_TO_TEST[@]}"
     ensure_account
 fi
@@ -142,6 +148,22 @@ if ((lists)); then
         fail_setup 'the build failed (see above)' 'Repair what the compiler complains about, then start again.'
     exec "$(swift build --show-bin-path ${build_options[@]+"${build_options[@]}"} 2>/dev/null)/fault-campaign" "${campaign[@]}"
 fi
+# Many seeds of the simulated world: a release build of four small modules, and a program of its own.
+run_simulation() {
+    local arguments=("$@") status
+    ((${#arguments[@]})) || arguments=(--count 20000)
+    quiet_heartbeat 'building the simulator' swift build -c release --product matriarch-simulate ||
+        fail_setup 'the simulator could not be built (see above)' 'Repair what the compiler complains about.'
+    heartbeat 'simulating' "$ROOT/.build/release/matriarch-simulate" "${arguments[@]}"
+    status=$?
+    if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+if [[ $selection == simulate ]]; then
+    passed=0 failed=0
+    run_simulation ${options[@]+"${options[@]}"}
+    say "$passed passed, $failed failed, 0 skipped"
+    exit $((failed > 0))
+fi
 what=(--build-tests)
 if [[ $selection == faults ]]; then what=(); fi
 heartbeat 'building' swift build ${what[@]+"${what[@]}"} ${build_options[@]+"${build_options[@]}"} ||
@@ -183,6 +205,7 @@ pg_bin=$(postgres_bin)
 
 passed=0 failed=0 skipped=0 broken=0
 log=$(mktemp "${TMPDIR:-/tmp}/matriarch-tests.XXXXXX")
+failures=$(mktemp "${TMPDIR:-/tmp}/matriarch-failures.XXXXXX")
 
 count() { grep -a -c -E "$1" "$log"; }
 
@@ -212,6 +235,7 @@ run_suites() {
     bad=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* failed after")
     skip=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* skipped(\.|:|$)")
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    grep -a -E "^✘.*(recorded an issue|failed after)" "$log" >>"$failures"
     if ((status != 0 && bad == 0)); then
         # No test says that it failed, and yet: the process crashed or was ended.
         say "error: swift test ended with status $status before its tests were through"
@@ -243,7 +267,12 @@ run_faults() {
 }
 # A filter names tests, and the faults are none.
 if [[ $selection == faults || ($selection == all && -z $narrowed) ]]; then run_faults; fi
-rm -f "$log"
+if [[ $selection == all && -z $narrowed ]]; then run_simulation; fi
+if [[ -s $failures ]]; then
+    say 'What failed:'
+    cut -c1-600 "$failures"
+fi
+rm -f "$log" "$failures"
 
 if ((passed + failed + skipped == 0)); then
     fail_setup 'no test ran' "Nothing matches${narrowed:+ --filter $narrowed} in '$selection'."
