@@ -133,6 +133,14 @@ package final class SimulatedCluster {
         return true
     }
 
+    /// Ends the world: what is still to happen, and holds on to it, is forgotten.
+    package func end() {
+        queue = EventQueue()
+        fault = nil
+        onLine = nil
+        aliens = [:]
+    }
+
     package func run(for duration: Duration) {
         let limit = now + duration
         while step(until: limit) {}

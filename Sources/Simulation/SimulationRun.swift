@@ -49,6 +49,7 @@ package struct SimulationRun {
         if cluster.violations.isEmpty { chaos(cluster) }
         if cluster.violations.isEmpty, mode == .liveness { recover(cluster) }
         if !cluster.violations.isEmpty { for line in cluster.summary { cluster.onLine?(line) } }
+        defer { cluster.end() }
         return outcome(cluster)
     }
 
