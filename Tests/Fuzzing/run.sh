@@ -55,6 +55,8 @@ ensure_installed "${NEEDS_TO_BUILD[@]}"
 if ((build)); then
     # One --sanitize only: the package manager gives several in an order of its own each time, and builds all anew.
     say 'Building with instruments; the first time takes many minutes'
+    # Planned anew, or a file that is new in the main package would be overlooked.
+    rm -f "$work"/*.yaml "$work"/debug/description.json
     heartbeat 'building' swift build --sanitize=address -Xswiftc -sanitize=fuzzer,address -Xswiftc -use-ld=lld \
         --product fuzz || fail_setup 'the build failed (see above)' 'Repair what the compiler complains about.'
     # The guard is C. Its processes are not started here, so process.c and main.c stay out.
@@ -109,17 +111,17 @@ while IFS=$'\t' read -r name length _; do
     if ((seconds)); then options+=("-max_total_time=$seconds" -dict="$HERE/dictionary.txt"); else options+=(-runs=0); fi
     run_target "$name" "${options[@]}" "$work/corpus/$name" "$HERE/Corpus/$name" >"$log" 2>&1
     status=$?
-    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    covered=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)
+    runs=$(LC_ALL=C sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    covered=$(grep -a -o 'cov: [0-9]*' "$log" | tail -n 1)
     printf '%-14s %9s executions, %s edges' "$name" "${runs:-?}" "${covered#cov: }"
     if ((status == 0)); then
         printf ', nothing found\n'
         continue
     fi
     found=1
-    kept=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+    kept=$(LC_ALL=C sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
     printf ': FINDING\n'
-    grep -a -m 3 -E '^finding:|Fatal error|ERROR: |runtime error' "$log" | cut -c 1-500 | sed 's/^/    /'
+    grep -a -m 1 -E '^finding:|Fatal error|ERROR: |runtime error' "$log" | LC_ALL=C cut -b 1-500 | tr -d '\000'  | sed 's/^/    /'
     if [[ -n $kept ]]; then
         printf '    kept as %s; again:\n    Tests/Fuzzing/run.sh --skip-build --target %s %s\n' "$kept" "$name" "$kept"
     else

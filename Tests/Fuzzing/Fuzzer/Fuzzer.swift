@@ -20,6 +20,10 @@ func begin(
         for target in FuzzTarget.all { print("\(target.name)\t\(target.maximumLength)\t\(target.reads)") }
         exit(0)
     }
+    if CommandLine.arguments.dropFirst().first == "--growth" {
+        FuzzTarget.measureGrowth(say)
+        exit(0)
+    }
     _ = target
     return 0
 }
@@ -32,9 +36,13 @@ func takeInput(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
 
 /// The message, then an abort: libFuzzer keeps the input.
 private func fail(_ message: String) -> Never {
-    let bytes = Array((message + "\n").utf8)
-    _ = write(STDERR_FILENO, bytes, bytes.count)
+    say(message + "\n")
     abort()
+}
+
+private func say(_ text: String) {
+    let bytes = Array(text.utf8)
+    _ = write(STDERR_FILENO, bytes, bytes.count)
 }
 
 /// libFuzzer as a function: its own `main` gives way to the name that the package manager links a program's entry by.

@@ -12,12 +12,13 @@ extension FuzzTarget {
             root = try YAMLParser.parse(bytes: bytes, source: "c.yml")
         } catch {
             try require(!error.complaints.isEmpty, "refused without a complaint")
-            for complaint in error.complaints { try check(complaint, in: bytes) }
+            let lines = lineCount(bytes)
+            for complaint in error.complaints { try check(complaint, lines: lines) }
             return
         }
         try check(root, depth: 0, lines: lineCount(bytes))
         let size = textSize(root)
-        try require(size <= 4 << 20, "\(bytes.count) bytes became \(size) bytes of text")
+        try require(size <= YAMLParser.maximumText, "\(bytes.count) bytes became \(size) bytes of text")
         _ = root.json.serialized()
         _ = root.redacted
         _ = root.merging(root)
@@ -170,13 +171,12 @@ extension FuzzTarget {
     }
 
     /// A complaint names its place and says something.
-    static func check(_ complaint: ConfigurationComplaint, in bytes: [UInt8]? = nil) throws {
+    static func check(_ complaint: ConfigurationComplaint, lines: Int? = nil) throws {
         try require(!complaint.message.isEmpty, "a complaint without a word")
         try require(
             !complaint.mark.source.isEmpty || !complaint.path.isEmpty, "a complaint without a place: \(complaint)")
         try require("\(complaint)".utf8.count < 100_000, "a complaint of \("\(complaint)".utf8.count) bytes")
-        guard let bytes else { return }
-        let lines = lineCount(bytes)
+        guard let lines else { return }
         try require(
             (1...lines + 1).contains(complaint.mark.line) && complaint.mark.column >= 1,
             "a complaint outside of the text's \(lines) lines: \(complaint)")

@@ -37,6 +37,9 @@ public struct FuzzTarget: Sendable {
         }
     }
 
+    /// What each target takes for texts that are made to be slow.
+    public static func measureGrowth(_ say: (String) -> Void) { GrowthPattern.measureAll(say) }
+
     public static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }
 

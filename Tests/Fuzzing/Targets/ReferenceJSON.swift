@@ -61,6 +61,7 @@ struct ReferenceJSON {
 
     private mutating func object(_ level: Int) -> JSONValue? {
         var members: [(key: String, value: JSONValue)] = []
+        var places: [String: Int] = [:]
         space()
         if take("}") { return .object(JSONObject()) }
         repeat {
@@ -69,9 +70,10 @@ struct ReferenceJSON {
             space()
             guard take(":"), let value = value(level: level + 1) else { return nil }
             // The first place, the last value.
-            if let index = members.firstIndex(where: { $0.key == key }) {
+            if let index = places[key] {
                 members[index].value = value
             } else {
+                places[key] = members.count
                 members.append((key, value))
             }
             space()
