@@ -156,7 +156,9 @@ let package = Package(
                 "RESTServer", "ClusterModel", "ConfigurationTree", "HighAvailability", "PeerClient", "PluginInterfaces",
                 logging, serviceLifecycle,
             ]),
-        tests("OperatorCLITests", ["OperatorCLI", "ClusterModel", "ConfigurationTree", argumentParser]),
+        tests(
+            "OperatorCLITests",
+            ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
         tests(
             "StoreTests",
             ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
@@ -180,6 +182,15 @@ let package = Package(
         .executableTarget(
             name: "fault-campaign", dependencies: ["ClusterHarness", "ClusterModel", argumentParser],
             path: "Tests/FaultCampaign", exclude: ["README.md"], swiftSettings: strict),
+        // The fuzzing targets over the inputs that are kept; `Tests/Fuzzing` is a package of its own beside that.
+        .testTarget(
+            name: "CorpusTests",
+            dependencies: [
+                "ClusterModel", "HighAvailability", "ConfigurationTree", "PluginInterfaces", "AgentConfiguration",
+                "ClusterStore", "ChildProcesses", "PostgresControl", "PeerClient", "LeaseGuard", "CLeaseGuard",
+                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "EmbeddedStore",
+                "BaseBackupReplica", "ScriptHooks", logging,
+            ], path: "Tests/Fuzzing/Targets", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

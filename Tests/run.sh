@@ -35,7 +35,7 @@ source "$ROOT/Tests/setup.sh"
 STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests AgentRuntimeTests)
 SYSTEM=(SystemTests)
 # Every other target with tests needs no server.
-PURE=()
+PURE=(CorpusTests)
 for target in "$ROOT"/Tests/*Tests; do
     target=${target##*/}
     [[ " ${STORES[*]} ${SYSTEM[*]} " == *" $target "* ]] || PURE+=("$target")

@@ -134,13 +134,18 @@ public enum ConfigurationLoader {
         local: ConfigurationNode?, dynamic: ConfigurationNode?, settings: PostgresSettings
     ) -> PostgresSettings {
         let mark = local?.mark ?? dynamic?.mark ?? SourceMark(source: "built-in defaults")
-        var union = ConfigurationNode(.map([]), at: mark)
-        for pair in dynamic?.pairs ?? [] where !PostgresDecoding.localKeys.contains(pair.key) {
-            union = union.setting(pair.key, to: pair.value)
+        var pairs = (dynamic?.pairs ?? []).filter { !PostgresDecoding.localKeys.contains($0.key) }
+        var places: [String: Int] = [:]
+        for (index, pair) in pairs.enumerated() { places[pair.key] = index }
+        for pair in local?.pairs ?? []
+        where pair.key != "use_slots" && pair.key != "parameters" && !pair.value.isNull {
+            if let index = places[pair.key] {
+                pairs[index].value = pair.value
+            } else {
+                pairs.append(pair)
+            }
         }
-        for pair in local?.pairs ?? [] where pair.key != "use_slots" && pair.key != "parameters" {
-            if !pair.value.isNull { union = union.setting(pair.key, to: pair.value) }
-        }
+        let union = ConfigurationNode(.map(pairs), at: mark)
         var result = PostgresDecoding.decode(ConfigurationReader(union), .effective)
         result.parameters = ParameterList(
             result.parameters.merging(settings.parameters).filter { !ControlledParameters.isControlled($0.name) })

@@ -16,6 +16,7 @@ struct EnvironmentConfiguration {
     static func read(_ environment: [String: String], stores: [String]) -> EnvironmentConfiguration {
         var result = EnvironmentConfiguration(
             node: ConfigurationNode(.map([]), at: SourceMark(source: "environment")), consumed: [], complaints: [])
+        let known = EnvironmentVariables.table.keys.sorted()
         for prefix in prefixes {
             for name in environment.keys.sorted() where name.hasPrefix(prefix) {
                 let short = String(name.dropFirst(prefix.count))
@@ -25,7 +26,7 @@ struct EnvironmentConfiguration {
                 }
                 guard let variable = EnvironmentVariables.variable(named: short, stores: stores) else {
                     var message = "unknown variable, ignored"
-                    if let nearest = NearestName.of(short, among: EnvironmentVariables.table.keys.sorted()) {
+                    if let nearest = NearestName.of(short, among: known) {
                         message += "; did you mean '\(prefix)\(nearest)'?"
                     }
                     result.complaints.append(ConfigurationComplaint(.warning, at: mark(name), path: "", message))

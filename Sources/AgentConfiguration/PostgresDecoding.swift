@@ -224,10 +224,11 @@ struct PostgresDecoding {
             reader.options("basebackup", forbidden: Self.forbiddenBasebackup, .warning, program: "pg_basebackup") ?? []
         settings.rewind =
             reader.options("rewind", forbidden: Self.forbiddenRewind, .warning, program: "pg_rewind") ?? []
+        let wanted = Set(settings.createReplicaMethods)
         for pair in reader.node.pairs {
             // A method that is not in use stays in the file, known by its command.
             guard
-                settings.createReplicaMethods.contains(pair.key) || pair.key == "basebackup"
+                wanted.contains(pair.key) || pair.key == "basebackup"
                     || (pair.value["command"] != nil && pair.key != "parameters")
             else { continue }
             reader.allow(pair.key)

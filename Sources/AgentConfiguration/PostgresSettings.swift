@@ -145,6 +145,8 @@ public struct PostgresParameter: Hashable, Sendable {
 /// PostgreSQL settings in the order they were written. Names are compared without regard to case.
 public struct ParameterList: Sendable, Equatable, Sequence, ExpressibleByDictionaryLiteral {
     public private(set) var entries: [PostgresParameter]
+    /// Where each is, by its name in lower case: a configuration may have any number of them.
+    private var places: [String: Int] = [:]
 
     public init(_ entries: some Sequence<PostgresParameter> = []) {
         self.entries = []
@@ -161,13 +163,17 @@ public struct ParameterList: Sendable, Equatable, Sequence, ExpressibleByDiction
     public func makeIterator() -> IndexingIterator<[PostgresParameter]> { entries.makeIterator() }
 
     public subscript(name: String) -> String? {
-        get { entries.first { Self.same($0.name, name) }?.value }
+        get { places[name.lowercased()].map { entries[$0].value } }
         set {
-            let index = entries.firstIndex { Self.same($0.name, name) }
-            switch (index, newValue) {
+            let key = name.lowercased()
+            switch (places[key], newValue) {
             case (let index?, let value?): entries[index] = PostgresParameter(name: name, value: value)
-            case (let index?, nil): entries.remove(at: index)
-            case (nil, let value?): entries.append(PostgresParameter(name: name, value: value))
+            case (let index?, nil):
+                entries.remove(at: index)
+                places = places.filter { $0.key != key }.mapValues { $0 > index ? $0 - 1 : $0 }
+            case (nil, let value?):
+                places[key] = entries.count
+                entries.append(PostgresParameter(name: name, value: value))
             case (nil, nil): break
             }
         }
@@ -178,9 +184,5 @@ public struct ParameterList: Sendable, Equatable, Sequence, ExpressibleByDiction
         var result = self
         for other in others { result[other.name] = other.value }
         return result
-    }
-
-    private static func same(_ left: String, _ right: String) -> Bool {
-        left == right || left.lowercased() == right.lowercased()
     }
 }

@@ -351,8 +351,8 @@ struct SettingsDecoding {
     }
 
     private static func withoutSlash(_ path: String) -> String {
-        var path = path
-        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
-        return path
+        let last = path.utf8.lastIndex { $0 != UInt8(ascii: "/") }
+        guard let last else { return String(path.prefix(1)) }
+        return String(path[...last])
     }
 }

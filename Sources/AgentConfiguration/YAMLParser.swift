@@ -13,6 +13,8 @@ public enum YAMLParser {
     public static let maximumSize = 4 << 20
     /// Most values a text may have, with each alias counted as what it stands for.
     public static let maximumNodes = 200_000
+    /// Most bytes in all its values, counted in the same way.
+    public static let maximumText = 2 * maximumSize
 
     /// Parses one document; an empty text is `null`. Throws all complaints there are, at least one.
     public static func parse(text: String, source: String) throws(ConfigurationComplaints) -> ConfigurationNode {
@@ -125,6 +127,8 @@ private struct TreeBuilder {
     private struct Weight {
         /// Values in it, itself included, aliases counted as what they stand for.
         var size = 1
+        /// Bytes in the texts of these values.
+        var text = 0
         /// Lists and mappings on its longest way down.
         var depth = 0
     }
@@ -152,7 +156,8 @@ private struct TreeBuilder {
             if frame.pairs == nil {
                 path += "[\(frame.elements.count)]"
             } else if let key = frame.key {
-                path += (path.isEmpty ? "" : ".") + key.text
+                // Each of many complaints has the path: a key of a megabyte is not repeated in all of them.
+                path += (path.isEmpty ? "" : ".") + (key.text.utf8.count > 200 ? key.text.prefix(50) + "..." : key.text)
             }
         }
         return path
@@ -172,7 +177,8 @@ private struct TreeBuilder {
             let scalar = event.data.scalar
             let anchor = scalar.anchor.map { String(cString: $0) }
             guard let node = node(of: scalar, at: mark) else { return false }
-            return add(node, Weight(), anchor: anchor, isMergeKey: scalar.style == YAML_PLAIN_SCALAR_STYLE)
+            return add(
+                node, Weight(text: scalar.length), anchor: anchor, isMergeKey: scalar.style == YAML_PLAIN_SCALAR_STYLE)
         case YAML_ALIAS_EVENT:
             let name = event.data.alias.anchor.map { String(cString: $0) } ?? ""
             guard let (node, weight) = anchors[name] else {
@@ -259,6 +265,7 @@ private struct TreeBuilder {
         }
         let last = frames.count - 1
         frames[last].weight.size += weight.size
+        frames[last].weight.text += weight.text
         frames[last].weight.depth = max(frames[last].weight.depth, weight.depth + 1)
         // Through aliases the tree can be deeper than the text.
         guard frames.count + weight.depth <= YAMLParser.maximumDepth else {
@@ -266,6 +273,9 @@ private struct TreeBuilder {
         }
         guard frames[last].weight.size <= YAMLParser.maximumNodes else {
             return stop(node.mark, "more than \(YAMLParser.maximumNodes) values, aliases included")
+        }
+        guard frames[last].weight.text <= YAMLParser.maximumText else {
+            return stop(node.mark, "more than \(YAMLParser.maximumText) bytes of text, aliases included")
         }
         if frames[last].pairs == nil {
             frames[last].elements.append(node)

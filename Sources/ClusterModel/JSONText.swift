@@ -185,32 +185,39 @@ private struct JSONParser {
         return value
     }
 
+    /// By the letter: other readers of the same store refuse `01`, `.5` and `1.`, so a text that has them is no JSON.
     private mutating func number() throws(JSONError) -> JSONValue {
         let start = position
         var isWhole = true
         if current == UInt8(ascii: "-") { position += 1 }
-        let digitsStart = position
-        while let byte = current {
-            switch byte {
-            case 48...57: position += 1
-            case UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"), UInt8(ascii: "+"), UInt8(ascii: "-"):
-                isWhole = false
-                position += 1
-            default:
-                return try finish(start, digitsStart, isWhole)
-            }
+        let lead = current
+        let digits = skipDigits()
+        if digits == 0 { throw JSONError(offset: start, message: "expected a value") }
+        var isNumber = digits == 1 || lead != UInt8(ascii: "0")
+        if current == UInt8(ascii: ".") {
+            isWhole = false
+            position += 1
+            if skipDigits() == 0 { isNumber = false }
         }
-        return try finish(start, digitsStart, isWhole)
-    }
-
-    private func finish(_ start: Int, _ digitsStart: Int, _ isWhole: Bool) throws(JSONError) -> JSONValue {
+        if current == UInt8(ascii: "e") || current == UInt8(ascii: "E") {
+            isWhole = false
+            position += 1
+            if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
+            if skipDigits() == 0 { isNumber = false }
+        }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
-        guard position > digitsStart else { throw JSONError(offset: start, message: "expected a value") }
-        if isWhole, let value = Int64(text) { return .integer(value) }
-        guard let value = Double(text), value.isFinite else {
+        if isNumber, isWhole, let value = Int64(text) { return .integer(value) }
+        guard isNumber, let value = Double(text), value.isFinite else {
             throw JSONError(offset: start, message: "'\(text)' is no number")
         }
         return .number(value)
+    }
+
+    /// How many digits there were.
+    private mutating func skipDigits() -> Int {
+        let start = position
+        while let byte = current, (48...57).contains(byte) { position += 1 }
+        return position - start
     }
 
     private mutating func string() throws(JSONError) -> String {
@@ -245,7 +252,7 @@ private struct JSONParser {
     }
 
     private mutating func hex4() throws(JSONError) -> UInt32 {
-        guard position + 4 <= bytes.count, bytes[position] != UInt8(ascii: "+"),
+        guard position + 4 <= bytes.count, bytes[position..<position + 4].allSatisfy(Hexadecimal.isDigit),
             let value = UInt32(String(decoding: bytes[position..<position + 4], as: UTF8.self), radix: 16)
         else { throw error("expected four hexadecimal digits") }
         position += 4

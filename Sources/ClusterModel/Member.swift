@@ -201,9 +201,7 @@ private func percentDecoded(_ text: Substring) -> String {
     var output: [UInt8] = []
     var rest = Array(text.utf8)[...]
     while let byte = rest.popFirst() {
-        if byte == UInt8(ascii: "%"), rest.count >= 2, rest.first != UInt8(ascii: "+"),
-            let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-        {
+        if byte == UInt8(ascii: "%"), let value = Hexadecimal.byte(rest.prefix(2)) {
             rest = rest.dropFirst(2)
             output.append(value)
         } else {

@@ -80,7 +80,10 @@ public struct WallTime: Hashable, Sendable, Comparable {
                 if !any { return nil }
             }
         }
-        guard (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60, second < 61 else { return nil }
+        // A day that its month does not have is refused, not moved into the next one.
+        guard (1...12).contains(month), (1...daysIn(month, of: year)).contains(day), hour < 24, minute < 60,
+            second < 61
+        else { return nil }
         var offset: Int64 = 0
         var hasZone = false
         if take("Zz") {
@@ -96,6 +99,10 @@ public struct WallTime: Hashable, Sendable, Comparable {
         }
         guard bytes.isEmpty else { return nil }
         let total = days(fromCivil: year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset
+        // By its zone a time of the first or last year can leave the years that can be written.
+        guard total >= days(fromCivil: 1, 1, 1) * 86_400, total < days(fromCivil: 10_000, 1, 1) * 86_400 else {
+            return nil
+        }
         return (WallTime(microseconds: total * 1_000_000 + micro), hasZone)
     }
 }
@@ -121,6 +128,14 @@ private func civil(fromDays days: Int64) -> (Int64, Int64, Int64) {
     let day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
     let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
     return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day)
+}
+
+private func daysIn(_ month: Int64, of year: Int64) -> Int64 {
+    switch month {
+    case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
+    case 4, 6, 9, 11: 30
+    default: 31
+    }
 }
 
 private func days(fromCivil year: Int64, _ month: Int64, _ day: Int64) -> Int64 {

@@ -81,19 +81,24 @@ extension ConfigurationNode {
     /// Keys keep their place; new ones come last. Where one of the two is no mapping, the other one replaces it.
     public func merging(_ patch: ConfigurationNode) -> ConfigurationNode {
         guard case .map(let newer) = patch.content else { return patch }
-        var result = pairs
+        // By a table, since a mapping may have any number of keys.
+        var result: [Pair?] = pairs
+        var places: [String: Int] = [:]
+        for (index, pair) in pairs.enumerated() { places[pair.key] = index }
         for pair in newer {
-            let index = result.lastIndex { $0.key == pair.key }
+            let index = places[pair.key]
             if pair.value.isNull {
-                if let index { result.remove(at: index) }
-            } else if let index {
-                let value = result[index].value.merging(pair.value)
+                if let index { result[index] = nil }
+                places[pair.key] = nil
+            } else if let index, let older = result[index] {
+                let value = older.value.merging(pair.value)
                 result[index] = Pair(key: pair.key, keyMark: pair.keyMark, value: value)
             } else {
+                places[pair.key] = result.count
                 result.append(pair)
             }
         }
-        return ConfigurationNode(.map(result), at: isMap ? mark : patch.mark)
+        return ConfigurationNode(.map(result.compactMap { $0 }), at: isMap ? mark : patch.mark)
     }
 
     /// This mapping with one key's value replaced, added or (with nil) removed.

@@ -20,7 +20,9 @@ public final class ConfigurationReader {
     public let path: String
 
     private let collector: Collector
+    /// In the order in which they were asked for, and for looking up.
     private var known: [String] = []
+    private var isKnown: Set<String> = []
     private var children: [ConfigurationReader] = []
     private var isFinished = false
 
@@ -57,10 +59,12 @@ public final class ConfigurationReader {
         for child in children { child.finish() }
         guard !isFinished else { return complaints }
         isFinished = true
-        for pair in node.pairs where !known.contains(pair.key) {
-            let candidates = known.filter { name in !node.pairs.contains { $0.key == name } }
+        let present = Set(node.pairs.map(\.key))
+        let candidates = known.filter { !present.contains($0) }
+        for (index, pair) in node.pairs.filter({ !isKnown.contains($0.key) }).enumerated() {
             var message = "unknown key, ignored"
-            if let nearest = NearestName.of(pair.key, among: candidates) {
+            // Who has more of them than this has misspelt none.
+            if index < 50, let nearest = NearestName.of(pair.key, among: candidates) {
                 message += "; did you mean '\(nearest)'?"
             }
             complain(.warning, at: pair.keyMark, path: path(of: pair.key), message)
@@ -92,7 +96,7 @@ public final class ConfigurationReader {
 
     /// Declares keys as known without reading them.
     public func allow(_ keys: some Sequence<String>) {
-        for key in keys where !known.contains(key) { known.append(key) }
+        for key in keys where isKnown.insert(key).inserted { known.append(key) }
     }
 
     /// Whether the key is there and not null.

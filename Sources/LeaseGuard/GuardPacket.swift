@@ -53,6 +53,8 @@ struct GuardPacket {
         guard message.header.magic == MG_MAGIC, message.header.version == UInt16(MG_PROTOCOL_VERSION),
             bytes.count == fixed + Int(message.text_length)
         else { return nil }
+        // Read as C's text later on: one without an end is no packet of a guard's.
+        guard withUnsafeBytes(of: message.status.directory, { $0.contains(0) }) else { return nil }
         switch UInt32(message.header.type) {
         case MG_REPLY.rawValue: isReply = true
         case MG_REPORT.rawValue: isReply = false

@@ -56,25 +56,59 @@ enum YAMLText {
         case .string(let content): text(content)
         case .object: "{}"
         case .array: "[]"
+        // YAML 1.1 takes a number for one only if it has a point.
+        case .number(let number) where number.isFinite:
+            "\(number)".contains(".") ? "\(number)" : "\(number)".replacing("e", with: ".0e")
         default: value.serialized()
         }
     }
 
     /// A text, in quotes when it would be read as something else without.
     static func text(_ content: String) -> String {
+        // By scalar, not by character, as YAML's readers do: a combining mark does not change what it follows.
+        let scalars = Array(content.unicodeScalars)
+        guard scalars.allSatisfy(isPrintable) else { return escaped(scalars) }
         let isPlain =
-            !content.isEmpty && content.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7F }
-            && content.first != " " && content.last != " " && !content.contains(": ") && !content.contains(" #")
-            && !content.hasSuffix(":") && !"-?:,[]{}#&*!|>'\"%@`~=<.+".contains(content.prefix(1))
-            && !(content.first?.isNumber ?? false)
+            !content.isEmpty && scalars.first != " " && scalars.last != " " && scalars.last != ":"
+            && !zip(scalars, scalars.dropFirst()).contains { $0 == ":" && $1 == " " || $0 == " " && $1 == "#" }
+            && !scalars.prefix(1).contains { "-?:,[]{}#&*!|>'\"%@`~=<.+".unicodeScalars.contains($0) }
+            && !scalars.prefix(1).contains { $0.properties.numericType != nil }
             && ![
                 "true", "false", "yes", "no", "on", "off", "null", "y", "n", "inf", "nan",
             ].contains(content.lowercased())
         if isPlain { return content }
-        if content.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) {
-            return "'" + content.replacing("'", with: "''") + "'"
+        var quoted = "'"
+        for scalar in scalars {
+            if scalar == "'" { quoted += "'" }
+            quoted.unicodeScalars.append(scalar)
         }
-        // JSON's escapes are YAML's within double quotes.
-        return JSONValue.string(content).serialized()
+        return quoted + "'"
+    }
+
+    /// Whether YAML lets a scalar stand as it is, and reads it as itself: no control and no line break of any kind.
+    private static func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0..<0x20, 0x7F...0xA0, 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF: false
+        default: true
+        }
+    }
+
+    /// In double quotes, with escapes.
+    private static func escaped(_ scalars: [Unicode.Scalar]) -> String {
+        var text = "\""
+        for scalar in scalars {
+            switch scalar {
+            case "\"": text += "\\\""
+            case "\\": text += "\\\\"
+            case "\n": text += "\\n"
+            case "\r": text += "\\r"
+            case "\t": text += "\\t"
+            case _ where isPrintable(scalar): text.unicodeScalars.append(scalar)
+            default:
+                let hex = String(scalar.value, radix: 16, uppercase: true)
+                text += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+            }
+        }
+        return text + "\""
     }
 }

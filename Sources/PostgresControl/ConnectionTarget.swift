@@ -66,9 +66,10 @@ public struct ConnectionTarget: Hashable, Sendable {
 
     private static func optionEscaped(_ value: String) -> String {
         var text = ""
-        for character in value {
-            if character == " " || character == "\\" { text.append("\\") }
-            text.append(character)
+        // The server splits at every kind of blank.
+        for scalar in value.unicodeScalars {
+            if scalar == " " || (9...13).contains(scalar.value) || scalar == "\\" { text += "\\" }
+            text.unicodeScalars.append(scalar)
         }
         return text
     }

@@ -49,9 +49,9 @@ public enum Passfile {
     private static func escaped(_ field: String) -> String {
         if field == "*" { return field }
         var text = ""
-        for character in field {
-            if character == ":" || character == "\\" { text.append("\\") }
-            text.append(character)
+        for scalar in field.unicodeScalars {
+            if scalar == ":" || scalar == "\\" { text += "\\" }
+            text.unicodeScalars.append(scalar)
         }
         return text
     }

@@ -33,7 +33,7 @@ struct ProcessFacts: Hashable {
         guard let text = try? Files.readText("/proc/stat") else { return nil }
         for line in text.split(separator: "\n") where line.hasPrefix("btime ") {
             guard let boot = Int64(line.dropFirst(6).trimmed) else { return nil }
-            return boot + Int64(startTicks) / Int64(max(1, sysconf(Int32(_SC_CLK_TCK))))
+            return boot + Int64(clamping: startTicks) / Int64(max(1, sysconf(Int32(_SC_CLK_TCK))))
         }
         return nil
     }

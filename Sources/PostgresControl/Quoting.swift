@@ -20,10 +20,11 @@ enum Quoting {
             scalar.isASCII && scalar.value > 32 && scalar != "'" && scalar != "\\" && scalar.value != 127
         }
         if plain, !value.isEmpty { return value }
+        // By scalar, not by character: a combining mark behind a quote must not hide it.
         var text = "'"
-        for character in value {
-            if character == "'" || character == "\\" { text.append("\\") }
-            text.append(character)
+        for scalar in value.unicodeScalars {
+            if scalar == "'" || scalar == "\\" { text += "\\" }
+            text.unicodeScalars.append(scalar)
         }
         return text + "'"
     }

@@ -112,7 +112,8 @@ public struct SettingsCatalog: Hashable, Sendable {
                 }
                 if let number = Double(setting.value.trimmed) {
                     func text(_ bound: Double) -> String {
-                        entry.kind == .integer ? String(Int64(bound)) : String(bound)
+                        let whole = entry.kind == .integer ? Int64(exactly: bound.rounded(.towardZero)) : nil
+                        return whole.map(String.init) ?? String(bound)
                     }
                     var bound: Double?
                     if let minimum = entry.minimum, number < minimum { bound = minimum }

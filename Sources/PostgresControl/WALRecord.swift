@@ -20,16 +20,22 @@ public enum WALRecord {
     static func end(from position: LSN, length: UInt64, blockSize: UInt64, segmentSize: UInt64) -> LSN {
         var place = position.bytes
         var left = length
+        // A damaged control file may name a position at the end of all log: nothing is beyond that.
+        func step(_ bytes: UInt64) {
+            let (sum, isBeyond) = place.addingReportingOverflow(bytes)
+            place = isBeyond ? .max : sum
+        }
         while true {
             let room = blockSize - place % blockSize
             if left <= room {
-                place += (left + 7) / 8 * 8
+                step((left + 7) / 8 * 8)
                 return LSN(place)
             }
             left -= room
-            place += room
+            step(room)
+            if place == .max { return LSN(place) }
             // The first page of a segment has a long header.
-            place += place % segmentSize == 0 ? 40 : 24
+            step(place % segmentSize == 0 ? 40 : 24)
         }
     }
 

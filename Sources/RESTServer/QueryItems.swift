@@ -1,3 +1,5 @@
+import ClusterModel
+
 /// The parameters of a request's query, percent-decoded. The first of a name counts.
 public struct QueryItems: Hashable, Sendable, ExpressibleByDictionaryLiteral {
     private var items: [Item] = []
@@ -33,9 +35,7 @@ public struct QueryItems: Hashable, Sendable, ExpressibleByDictionaryLiteral {
         while let byte = rest.popFirst() {
             if byte == UInt8(ascii: "+") {
                 bytes.append(UInt8(ascii: " "))
-            } else if byte == UInt8(ascii: "%"), rest.count >= 2,
-                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-            {
+            } else if byte == UInt8(ascii: "%"), let value = Hexadecimal.byte(rest.prefix(2)) {
                 bytes.append(value)
                 rest = rest.dropFirst(2)
             } else {

@@ -63,7 +63,8 @@ import Testing
         ("'localhost:2181'", ["localhost:2181"]), ("[a, b]", ["a", "b"]), ("[\"a\", 'b']", ["a", "b"]),
         ("[::1]:2181,[::2]:2181", ["[::1]:2181", "[::2]:2181"]), ("[[::1]:2181]", ["[::1]:2181"]), ("a", ["a"]),
         ("", []), ("[]", []), (" a , b ,", ["a", "b"]), ("'a,b',c", ["a,b", "c"]), ("'it''s'", ["it's"]),
-        ("\"a\\\"b\"", ["a\"b"]), ("a b", ["a b"]),
+        ("\"a\\\"b\"", ["a\"b"]), ("a b", ["a b"]), ("'a'',b'", ["a',b"]), ("'\u{340}',b", ["\u{340}", "b"]),
+        ("a,\u{301}b", ["a", "\u{301}b"]),
     ])
     func `lists are read with and without quotes and brackets`(text: String, elements: [String]) {
         #expect(ListText.elements(text) == elements)

@@ -99,6 +99,14 @@ import Testing
         #expect(complaints(text).first?.contains("nested deeper than 64 levels") == true)
     }
 
+    @Test func `aliases cannot multiply a long text without end`() {
+        let many = { (name: String) in Array(repeating: "*\(name)", count: 16).joined(separator: ", ") }
+        let text = String(repeating: "x", count: 3000)
+        let laughs = "t: &t \(text)\na: &a [\(many("t"))]\nb: &b [\(many("a"))]\nc: [\(many("b"))]\n"
+        let complaints = Samples.complaints(laughs)
+        #expect(complaints.contains { $0.contains("bytes of text, aliases included") }, "\(complaints)")
+    }
+
     @Test func `aliases cannot multiply without end`() {
         var text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         for level in 1...12 {

@@ -17,6 +17,8 @@ import Testing
     @Test(arguments: [
         "", " ", "nul", "tru", "{", "[", "\"", "{\"a\"}", "{\"a\":}", "{a:1}", "[1,]", "[1 2]", "1 2", "--1", "1e999",
         "\"\\x\"", "\"\\u12\"", "\"\\u+123\"", "\"\u{1}\"", "{\"a\":1,}", "NaN", "Infinity", "'a'",
+        // Found by fuzzing: what Swift's own readers of numbers take besides.
+        "01", "-01", ".5", "1.", "+1", "1e", "1.e5", "-", "\"\\u-041\"",
     ])
     func refuses(_ text: String) {
         #expect(throws: JSONError.self) { try JSONValue.parse(text) }

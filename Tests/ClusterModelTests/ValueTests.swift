@@ -36,6 +36,9 @@ import Testing
         for wrong in [
             "", "now", "2026-13-01T00:00:00Z", "2026-01-31T25:00:00Z", "2026-01-31", "2026-01-31T10:00:00.Z",
             "2026-01-31T10:00:00Zx",
+            // Days that the month does not have, years that cannot be written.
+            "2026-02-31T10:00Z", "2026-04-31T10:00Z", "2023-02-29T00:00Z", "1900-02-29T00:00Z", "2026-01-00T00:00Z",
+            "0000-06-01T00:00Z", "0001-01-01T00:00+01:00", "9999-12-31T23:30-01:00",
         ] {
             #expect(WallTime.parse(wrong) == nil, "\(wrong)")
         }

@@ -173,6 +173,19 @@ struct PageRulesTests {
         #expect(seen.kill == 5)
     }
 
+    @Test("A packet whose directory has no end is none of a guard's", arguments: [false, true])
+    func packetsAreChecked(hasEnd: Bool) {
+        var message = mg_message()
+        message.header = mg_header(
+            magic: MG_MAGIC, version: UInt16(MG_PROTOCOL_VERSION), type: UInt16(MG_REPORT.rawValue), sequence: 1)
+        withUnsafeMutableBytes(of: &message.status.directory) { bytes in
+            for index in bytes.indices.dropLast(hasEnd ? 1 : 0) { bytes[index] = UInt8(ascii: "/") }
+        }
+        let packet = withUnsafeBytes(of: &message) { GuardPacket($0) }
+        #expect((packet != nil) == hasEnd)
+        if let packet { #expect(GuardStatus(packet.status).dataDirectory?.utf8.count == Int(MG_DIRECTORY_LIMIT) - 1) }
+    }
+
     @Test("The page cannot be shrunk under the guard")
     func sealed() {
         var mapped: OpaquePointer?

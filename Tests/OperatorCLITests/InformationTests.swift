@@ -1,3 +1,4 @@
+import AgentConfiguration
 import ClusterModel
 import ConfigurationTree
 import Testing
@@ -141,6 +142,22 @@ import Testing
         #expect(await fake.run(arguments) == 2)
         #expect(fake.complaints.contains(complaint), "\(fake.complaints)")
         #expect(fake.changes.isEmpty)
+    }
+}
+
+@Suite struct YAMLTextTests {
+    /// What `show-config` prints, `edit-config` reads back: found by fuzzing where it did not.
+    @Test(arguments: [
+        "a\u{85}b", "a\u{2028}b", "\u{7f}", "\u{9b}x", "\u{feff}", "&\u{301}a", "a:\u{20}\u{301}b", "*\u{301}",
+        "'\u{301}",
+        " \u{301}a", "a #\u{301}", "a \"b\" \\c\n", "1e+308", "é", "😀",
+    ]) func textsAreReadBack(text: String) throws {
+        let value = JSONValue.object(JSONObject([(key: text, value: .array([.string(text)]))]))
+        #expect(try YAMLParser.parse(text: YAMLText.write(value), source: "t").json == value)
+    }
+
+    @Test(arguments: [1e308, 1e16, .leastNonzeroMagnitude, -1.5, 0.1]) func numbersAreReadBack(number: Double) throws {
+        #expect(try YAMLParser.parse(text: YAMLText.write(.number(number)), source: "t").json == .number(number))
     }
 }
 

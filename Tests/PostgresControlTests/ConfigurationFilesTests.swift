@@ -221,6 +221,13 @@ struct ConfigurationFilesTests {
         #expect(SettingText.bool("of") == false && SettingText.bool("o") == nil && SettingText.bool("") == nil)
     }
 
+    @Test func aBoundThatNoIntegerHoldsIsTold() {
+        let lines = ["a\tsighup\tg\tINTEGER\t1\t1e300\tnan\tx", "b\tsighup\tg\tINTEGER\t1\t2\t9\tx"]
+        let catalog = SettingsCatalog(entries: SettingsCatalog.parse(lines), majorVersion: 15)
+        let (settings, warnings) = catalog.admitted([ServerSetting("a", "5"), ServerSetting("b", "10")])
+        #expect(settings.map(\.value) == ["1e+300", "9"] && warnings.count == 2)
+    }
+
     @Test(arguments: [
         ("pg1", "pg1"), ("PG-1.example", "pg_1_example"), ("a b", "au0020b"), ("é", "u00e9"),
     ]) func slotNames(_ member: String, _ slot: String) {

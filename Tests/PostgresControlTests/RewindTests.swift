@@ -113,6 +113,8 @@ struct RewindTests {
         #expect(end(8192 - 112, 114) == 8192 + 24 + 8)
         #expect(end(segment - 112, 114) == segment + 40 + 8)
         #expect(end(100 * 8192 - 8, 8 + 2 * 8168 + 5) == 102 * 8192 + 24 + 8)
+        // A position out of a damaged control file.
+        #expect(end(.max, 1 << 24) == .max && end(.max - 8192, 20_000) == .max)
         #expect(
             WALRecord.segmentName(LSN(text: "5/12345678") ?? .zero, Timeline(26), segmentSize: segment)
                 == "0000001A0000000500000012")

@@ -24,6 +24,9 @@ struct SmallPartsTests {
             .init(host: "::1", port: "5432", user: "u", password: Password("p")),
         ])
         #expect(text == "*:*:*:a\\:b:c\\\\d\\:e\n\\:\\:1:5432:*:u:p\n")
+        // A combining mark makes one character of itself and what it follows, and hides neither from libpq.
+        let marked = Passfile.text([.init(user: "a:\u{301}", password: Password("\\\u{301}"))])
+        #expect(marked == "*:*:*:a\\:\u{301}:\\\\\u{301}\n")
     }
 
     @Test func textsAreQuotedForEachReader() {
@@ -34,6 +37,8 @@ struct SmallPartsTests {
         #expect(Quoting.connectionValue("plain") == "plain")
         #expect(Quoting.connectionValue("") == "''")
         #expect(Quoting.connectionValue("a b'\\") == "'a b\\'\\\\'")
+        #expect(Quoting.connectionValue("a'\u{301} host=b") == "'a\\'\u{301} host=b'")
+        #expect(Quoting.connectionValue("\\\u{301}") == "'\\\\\u{301}'")
     }
 
     @Test func aNameOfSeveralAddressesIsGivenOnceForEach() {
@@ -95,6 +100,8 @@ struct SmallPartsTests {
         #expect(facts?.startTicks == 987_654 && facts?.parent == 12 && facts?.isDead == false)
         #expect(ProcessFacts(stat: "77 (x) Z 1")?.isDead == nil)
         #expect(ProcessFacts(stat: "nonsense") == nil)
+        let far = fields.replacing("987654", with: "18446744073709551615")
+        #expect(ProcessFacts(stat: "77 (x) \(far)")?.startTime ?? 0 > 0)
     }
 
     @Test func judgesTheFirstAnswer() {

@@ -101,4 +101,9 @@ import Testing
             OperatorBodies.reinitialize(["force": true, "from_leader": "off"])
                 == .reinitialize(force: true, fromLeader: false))
     }
+
+    @Test func queriesAreDecodedAsTheyAre() {
+        let query = QueryItems("a=%41%2b&b=%+1&c=%-1&d=%4&e=%zz&a=2&=x&f")
+        #expect(["a", "b", "c", "d", "e", "", "f"].map { query[$0] } == ["A+", "% 1", "%-1", "%4", "%zz", "x", ""])
+    }
 }

@@ -38,7 +38,9 @@
             #expect(ZooKeeperSettings.server(text)?.description == expected)
         }
 
-        @Test(arguments: ["", ":2181", "zk1:", "zk1:x", "zk1:0", "zk1:65536", "[::1", "[::1]2181", "a b", "zk1:-1"])
+        @Test(arguments: [
+            "", ":2181", "zk1:", "zk1:x", "zk1:0", "zk1:65536", "[::1", "[::1]2181", "a b", "zk1:-1", "a\0b",
+        ])
         func noServers(_ text: String) {
             #expect(ZooKeeperSettings.server(text) == nil)
         }

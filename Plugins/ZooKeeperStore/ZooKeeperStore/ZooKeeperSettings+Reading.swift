@@ -44,11 +44,12 @@
             if texts.allSatisfy(\.isEmpty) {
                 reader.complain("hosts", "names no server; name them, such as [zk1:2181, zk2:2181, zk3:2181]")
             }
+            var seen: Set<ServerAddress> = []
             for text in texts where !text.isEmpty {
                 if text.contains("/") {
                     reader.complain("hosts", "'\(text)': only the last host may be followed by a path, valid for all")
                 } else if let server = Self.server(text) {
-                    if !servers.contains(server) { servers.append(server) }
+                    if seen.insert(server).inserted { servers.append(server) }
                 } else {
                     reader.complain(
                         "hosts",
@@ -81,9 +82,11 @@
                     host = host[..<colon]
                 }
             }
-            guard !host.isEmpty, !host.contains(where: { $0.isWhitespace || $0 == "," || $0 == "@" }) else {
-                return nil
+            let isHost = host.unicodeScalars.allSatisfy { scalar in
+                scalar.value > 32 && scalar.value != 127 && !scalar.properties.isWhitespace && scalar != ","
+                    && scalar != "@"
             }
+            guard !host.isEmpty, isHost else { return nil }
             guard let port else { return ServerAddress(host: String(host), port: 2181) }
             guard port.allSatisfy(\.isNumber), let number = Int(port), (1...65535).contains(number) else { return nil }
             return ServerAddress(host: String(host), port: number)
@@ -131,13 +134,15 @@
         private mutating func readCredentials(_ reader: ConfigurationReader) {
             for (scheme, secret) in reader.stringMap("auth_data") ?? [] {
                 let path = reader.path(of: "auth_data") + "." + scheme
-                let mark = reader.node("auth_data")?[scheme]?.mark ?? reader.node.mark
+                func complain(_ message: String) {
+                    let mark = reader.node("auth_data")?[scheme]?.mark ?? reader.node.mark
+                    reader.complain(at: mark, path: path, message)
+                }
                 switch scheme {
                 case "digest" where !secret.contains(":"):
-                    reader.complain(at: mark, path: path, "must have the form user:password")
+                    complain("must have the form user:password")
                 case "sasl", "x509":
-                    reader.complain(
-                        at: mark, path: path, "'\(scheme)' is not supported yet; digest with user:password is")
+                    complain("'\(scheme)' is not supported yet; digest with user:password is")
                 default:
                     credentials.append(Credential(scheme: scheme, secret: Secret(secret)))
                 }
