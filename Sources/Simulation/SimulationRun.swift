@@ -156,6 +156,11 @@ package struct SimulationRun {
         // Every request has its patience; nothing may be left of them after that.
         cluster.run(until: { $0.open.isEmpty || !$0.violations.isEmpty }, within: .seconds(70))
         cluster.judgeAnswers()
+        // A pause that was asked for before the heal may have come after it; in pause nobody takes over.
+        if cluster.store.configuration?.value["pause"]?.bool == true {
+            cluster.store.setConfiguration("pause", false)
+            cluster.signalAll()
+        }
         let position = cluster.primary.map { cluster[$0].postgres.lsn }
         cluster.run(for: scenario.loopWait * 2 + .seconds(2))
         if let position { cluster.judgeRecords(position) }
