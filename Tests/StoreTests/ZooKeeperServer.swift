@@ -127,7 +127,30 @@
             }
         }
 
-        func freeze() { if let pid { _ = Glibc.kill(pid, SIGSTOP) } }
+        /// Stops the process; returns when all of its threads stand. On a busy machine the first of them to take the signal
+        /// may take its time, and the others serve until then.
+        func freeze() {
+            guard let pid else { return }
+            _ = Glibc.kill(pid, SIGSTOP)
+            let deadline = SystemClock.now() + .seconds(5)
+            while !stands(pid), SystemClock.now() < deadline { usleep(500) }
+        }
+
+        private func stands(_ pid: Int32) -> Bool {
+            guard let tasks = opendir("/proc/\(pid)/task") else { return true }
+            defer { closedir(tasks) }
+            while let entry = readdir(tasks) {
+                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+                }
+                guard Int32(name) != nil, let stat = try? readFile("/proc/\(pid)/task/\(name)/stat"),
+                    let state = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].dropFirst(2).first
+                else { continue }
+                if state != "T" { return false }
+            }
+            return true
+        }
+
         func thaw() { if let pid { _ = Glibc.kill(pid, SIGCONT) } }
 
         /// Ends the process and removes its files.
