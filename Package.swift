@@ -72,6 +72,7 @@ let package = Package(
         // The core, from what a cluster is to what a person sees.
         core("ClusterModel"),
         core("HighAvailability", ["ClusterModel"]),
+        core("Simulation", ["ClusterModel", "HighAvailability"]),
         core("ConfigurationTree"),
         core("PluginInterfaces", ["ClusterModel", "ConfigurationTree", logging]),
         core("AgentConfiguration", ["ClusterModel", "ConfigurationTree", "CLibYAML"]),
@@ -114,6 +115,9 @@ let package = Package(
                 argumentParser, logging, serviceLifecycle,
             ]),
         .executableTarget(
+            name: "matriarch-simulate",
+            dependencies: ["Simulation", "ClusterModel", "HighAvailability", argumentParser], swiftSettings: strict),
+        .executableTarget(
             name: "matriarch", dependencies: ["MatriarchMain", "BuiltInPlugins"], swiftSettings: strict),
 
         // Plugins: nothing above knows them, the executable aside.
@@ -138,7 +142,8 @@ let package = Package(
 
         // Tests, one folder per target.
         tests("ClusterModelTests", ["ClusterModel"]),
-        tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel"]),
+        tests("HighAvailabilityTests", ["HighAvailability", "ClusterModel", "Simulation"]),
+        tests("SimulationTests", ["Simulation", "HighAvailability", "ClusterModel"]),
         tests("AgentConfigurationTests", ["AgentConfiguration", "ConfigurationTree", "ClusterModel"]),
         tests("ClusterStoreTests", ["ClusterStore", "ClusterModel", "PluginInterfaces"]),
         tests("ChildProcessesTests", ["ChildProcesses", "PluginInterfaces", logging]),
@@ -163,7 +168,20 @@ let package = Package(
                 "PluginInterfaces", "ClusterModel", "ConfigurationTree", "InitDBBootstrap", "BaseBackupReplica",
                 "ScriptHooks", "ChildProcesses", logging,
             ]),
-        tests("SystemTests", ["ClusterModel", "CLibPQ"]),
+        tests(
+            "AgentRuntimeTests",
+            ["AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", logging]),
+        tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
+        tests("FaultTests", ["fault-campaign", "ClusterHarness", "ClusterModel"]),
+
+        // Real clusters, and what is done to them.
+        .target(name: "CClusterHarness", path: "Tests/CClusterHarness"),
+        .target(
+            name: "ClusterHarness", dependencies: ["ClusterModel", "CLibPQ", "CClusterHarness"],
+            path: "Tests/ClusterHarness", swiftSettings: strict),
+        .executableTarget(
+            name: "fault-campaign", dependencies: ["ClusterHarness", "ClusterModel", argumentParser],
+            path: "Tests/FaultCampaign", exclude: ["README.md"], swiftSettings: strict),
         // The fuzzing targets over the inputs that are kept; `Tests/Fuzzing` is a package of its own beside that.
         .testTarget(
             name: "CorpusTests",

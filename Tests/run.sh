@@ -1,15 +1,28 @@
 #!/usr/bin/env bash
 # Builds Matriarch and runs its tests; installs what they need.
 #
-#   Tests/run.sh [pure|stores|system|all] [options of swift test] [--allow-skip]
+#   Tests/run.sh [pure|stores|system|faults|simulate|all] [options of swift test] [--allow-skip]
 #
 #   pure     the tests without servers (seconds)
 #   stores   the tests that start a ZooKeeper, a PostgreSQL or the guard of their own
 #   system   real clusters of three members on both stores, with faults
+#   faults   real faults on real clusters on a ZooKeeper ensemble of three, judged by their clients, with a report and a
+#            picture for each (Tests/FaultCampaign/README.md): a short list of some three minutes
+#   simulate twenty thousand seeds of the simulator, in a release build; other options are those of matriarch-simulate
 #   all      all of them (the default)
 #
 #   --allow-skip   a skipped test is no failure
 #   --filter RE    narrows the selection further, as swift test knows it (so does every other option of swift test)
+#
+# With `faults`:
+#   --list           print the catalogue
+#   --full           every fault on every store (an hour) instead of the short list
+#   --fault NAME     this one; may be repeated, and end in *
+#   --rounds N       how often each is done
+#   --store NAME     zooKeeper (the default; with --full each in turn) or embedded; may be repeated
+#   --ttl S          the lease's length (4)
+#   --report DIR     where the report goes (.build/fault-report)
+#   --loopback       no network namespaces even where the machine allows them: the cuts are not run
 #
 # Environment: MATRIARCH_ROUNDS=N rounds of each fault (default 1); MATRIARCH_KEEP=1 keeps the directories of the
 # system tests; MATRIARCH_ACCOUNT the account that runs PostgreSQL when this runs as root (made if missing).
@@ -19,7 +32,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=setup.sh
 source "$ROOT/Tests/setup.sh"
 
-STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests)
+STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests AgentRuntimeTests)
 SYSTEM=(SystemTests)
 # Every other target with tests needs no server.
 PURE=(CorpusTests)
@@ -28,10 +41,10 @@ for target in "$ROOT"/Tests/*Tests; do
     [[ " ${STORES[*]} ${SYSTEM[*]} " == *" $target "* ]] || PURE+=("$target")
 done
 
-selection=all allow_skip=0 narrowed=''
-options=()
+selection=all allow_skip=0 narrowed='' lists=0
+options=() campaign=()
 case ${1:-} in
-pure | stores | system | all)
+pure | stores | system | faults | simulate | all)
     selection=$1
     shift
     ;;
@@ -40,8 +53,13 @@ pure | stores | system | all)
     exit 0
     ;;
 '' | -*) ;;
-*) fail_setup "no such selection: $1" 'One of: pure, stores, system, all. See Tests/run.sh --help.' ;;
+*) fail_setup "no such selection: $1" 'One of: pure, stores, system, faults, simulate, all. See Tests/run.sh --help.' ;;
 esac
+# The simulator's options are its own.
+if [[ $selection == simulate ]]; then
+    options=("$@")
+    set --
+fi
 while (($#)); do
     case $1 in
     --allow-skip) allow_skip=1 ;;
@@ -51,18 +69,36 @@ while (($#)); do
         shift
         ;;
     --filter=*) narrowed=${1#*=} ;;
+    --list | --full | --loopback)
+        campaign+=("$1")
+        if [[ $1 == --list ]]; then lists=1; fi
+        ;;
+    --fault | --rounds | --store | --ttl | --report)
+        (($# > 1)) || fail_setup "$1 needs a value" 'See Tests/run.sh --help.'
+        if [[ $1 == --report ]]; then report=$(realpath -m "$2"); else campaign+=("$1" "$2"); fi
+        shift
+        ;;
+    --fault=* | --rounds=* | --store=* | --ttl=*) campaign+=("$1") ;;
+    --report=*) report=$(realpath -m "${1#*=}") ;;
     *) options+=("$1") ;;
     esac
     shift
 done
 
+if ((${#campaign[@]})) && [[ $selection != faults ]]; then
+    fail_setup "${campaign[0]} belongs to the faults" 'Tests/run.sh faults, with that option.'
+fi
+
 cd "$ROOT"
+report=${report:-$ROOT/.build/fault-report}
 ensure_swift
 ensure_installed "${NEEDS_TO_BUILD[@]}"
-if [[ $selection != pure ]]; then
+if [[ $selection != pure && $selection != simulate ]]; then
     ensure_installed "${NEEDS_POSTGRES[@]}" "${NEEDS_ZOOKEEPER[@]}" "${NEEDS_TO_TEST[@]}"
     ensure_account
 fi
+# Without root there are no networks to cut.
+if [[ $selection == faults || $selection == all ]] && ((EUID == 0)); then ensure_installed "${NEEDS_TO_CUT[@]}"; fi
 
 # Options that choose what is built are the build's as well.
 build_options=()
@@ -98,14 +134,42 @@ clean_up() {
         ((left)) || break
         sleep 0.2
     done
+    # Small disks of the fault tests: the network namespaces end with their processes, these do not.
+    local place
+    while read -r _ place _; do
+        if [[ $place == "$stage/work/"* ]]; then umount -l "$place"; fi
+    done </proc/mounts
     if [[ ${MATRIARCH_KEEP:-} == 1 ]]; then say "Kept: $stage"; else rm -rf "$stage"; fi
 }
 
 say "Building ($(swift --version 2>/dev/null | sed -n 's/.*\(Swift version [0-9.]*\).*/\1/p' | head -n 1))"
-heartbeat 'building' swift build --build-tests ${build_options[@]+"${build_options[@]}"} ||
+if ((lists)); then
+    quiet_heartbeat 'building' swift build --product fault-campaign ${build_options[@]+"${build_options[@]}"} ||
+        fail_setup 'the build failed (see above)' 'Repair what the compiler complains about, then start again.'
+    exec "$(swift build --show-bin-path ${build_options[@]+"${build_options[@]}"} 2>/dev/null)/fault-campaign" "${campaign[@]}"
+fi
+# Many seeds of the simulated world: a release build of four small modules, and a program of its own.
+run_simulation() {
+    local arguments=("$@") status
+    ((${#arguments[@]})) || arguments=(--count 20000)
+    quiet_heartbeat 'building the simulator' swift build -c release --product matriarch-simulate ||
+        fail_setup 'the simulator could not be built (see above)' 'Repair what the compiler complains about.'
+    heartbeat 'simulating' "$ROOT/.build/release/matriarch-simulate" "${arguments[@]}"
+    status=$?
+    if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+if [[ $selection == simulate ]]; then
+    passed=0 failed=0
+    run_simulation ${options[@]+"${options[@]}"}
+    say "$passed passed, $failed failed, 0 skipped"
+    exit $((failed > 0))
+fi
+what=(--build-tests)
+if [[ $selection == faults ]]; then what=(); fi
+heartbeat 'building' swift build ${what[@]+"${what[@]}"} ${build_options[@]+"${build_options[@]}"} ||
     fail_setup 'the build failed (see above)' 'Repair what the compiler complains about, then start again.'
 
-if [[ $selection == system || $selection == all ]]; then
+if [[ $selection == system || $selection == faults || $selection == all ]]; then
     programs=$(swift build --show-bin-path ${build_options[@]+"${build_options[@]}"} 2>/dev/null) ||
         fail_setup 'swift build --show-bin-path failed'
     stage=$(mktemp -d "${TMPDIR:-/tmp}/matriarch-tests.XXXXXX")
@@ -141,6 +205,7 @@ pg_bin=$(postgres_bin)
 
 passed=0 failed=0 skipped=0 broken=0
 log=$(mktemp "${TMPDIR:-/tmp}/matriarch-tests.XXXXXX")
+failures=$(mktemp "${TMPDIR:-/tmp}/matriarch-failures.XXXXXX")
 
 count() { grep -a -c -E "$1" "$log"; }
 
@@ -170,6 +235,7 @@ run_suites() {
     bad=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* failed after")
     skip=$(grep -a -v -E "$run_lines|${mark}case " "$log" | grep -a -c -E "${mark}.* skipped(\.|:|$)")
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    grep -a -E "^✘.*(recorded an issue|failed after)" "$log" >>"$failures"
     if ((status != 0 && bad == 0)); then
         # No test says that it failed, and yet: the process crashed or was ended.
         say "error: swift test ended with status $status before its tests were through"
@@ -185,7 +251,28 @@ case $selection in pure | all) run_suites pure -- "${PURE[@]}" ;; esac
 case $selection in stores | all) run_suites stores --no-parallel -- "${STORES[@]}" ;; esac
 # One at a time: each of these measures times.
 case $selection in system | all) run_suites system --no-parallel -- "${SYSTEM[@]}" ;; esac
-rm -f "$log"
+# Faults: a program of their own, whose closing line is counted.
+run_faults() {
+    say "Faults: the report will be $report/report.html"
+    rm -f "$report"/{embedded,zooKeeper}-*.{svg,tsv,log} 2>/dev/null
+    heartbeat 'faults' "$programs/fault-campaign" --report "$report" ${campaign[@]+"${campaign[@]}"} | tee "$log"
+    local status=${PIPESTATUS[0]} closing
+    closing=$(grep -a -E '^ *[0-9]+ passed, [0-9]+ failed, ' "$log" | tail -n 1)
+    if [[ $closing =~ ([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ measured ]]; then
+        passed=$((passed + BASH_REMATCH[1] + BASH_REMATCH[3])) failed=$((failed + BASH_REMATCH[2]))
+    else
+        say "error: the faults ended with status $status before they were through"
+        broken=1
+    fi
+}
+# A filter names tests, and the faults are none.
+if [[ $selection == faults || ($selection == all && -z $narrowed) ]]; then run_faults; fi
+if [[ $selection == all && -z $narrowed ]]; then run_simulation; fi
+if [[ -s $failures ]]; then
+    say 'What failed:'
+    cut -c1-600 "$failures"
+fi
+rm -f "$log" "$failures"
 
 if ((passed + failed + skipped == 0)); then
     fail_setup 'no test ran' "Nothing matches${narrowed:+ --filter $narrowed} in '$selection'."

@@ -99,6 +99,9 @@ NEEDS_TO_TEST=(
     'python3-venv|python3 -c "import venv, ensurepip"'
 )
 
+# Networks that are cut (root only).
+NEEDS_TO_CUT=('iptables|PATH=$PATH:/usr/sbin command -v iptables-restore')
+
 # ensure_installed NEED...: installs what is missing (root), or prints the command and ends with 2.
 ensure_installed() {
     local need missing=()

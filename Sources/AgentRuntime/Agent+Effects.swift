@@ -27,17 +27,18 @@ extension Agent {
             self.session = nil
             if !abandon { state.remove("session") }
             close(session, abandon: abandon)
-        case .read(let id, let resolving):
+        case .read(let id, let scope):
             let cluster = self.cluster
             let session = self.session
             let limit = storeLimit
-            Task {
+            Task(executorPreference: storeThread) {
                 do throws(StoreError) {
-                    let view =
-                        resolving
-                        ? try await cluster.resolve(session: session, within: limit)
-                        : try await cluster.read(.linearizable, within: limit)
-                    yield(.view(id, view))
+                    switch scope {
+                    case .cluster: yield(.view(id, try await cluster.read(.linearizable, within: limit)))
+                    case .resolving: yield(.view(id, try await cluster.resolve(session: session, within: limit)))
+                    case .glimpse(let revision):
+                        yield(.glimpse(id, try await cluster.glimpse(since: revision, within: limit)))
+                    }
                 } catch {
                     yield(.viewFailed(id, error.description))
                 }
@@ -47,7 +48,7 @@ extension Agent {
             let session = self.session
             let name = setup.settings.name
             let limit = storeLimit
-            Task {
+            Task(executorPreference: storeThread) {
                 yield(.committed(id, await cluster.commit(change, as: name, session: session, within: limit)))
             }
         case .renew(let id, let holding, let limit):
@@ -55,7 +56,7 @@ extension Agent {
                 yield(.renewed(id, .unknown("no session is open")))
                 return
             }
-            Task {
+            Task(executorPreference: storeThread) {
                 switch await session.renew(holding: holding, within: limit) {
                 case .proven(let sent, let until): yield(.renewed(id, .proven(sent: sent, notExpiredBefore: until)))
                 case .gone(let why): yield(.renewed(id, .gone(why)))
@@ -69,7 +70,9 @@ extension Agent {
             }
             let cluster = self.cluster
             let limit = storeLimit
-            Task { yield(.released(id, await cluster.releaseLeader(session, within: limit))) }
+            Task(executorPreference: storeThread) {
+                yield(.released(id, await cluster.releaseLeader(session, within: limit)))
+            }
 
         case .arm(let fence, let deadlines):
             link.arm(fence, deadlines)
@@ -90,7 +93,7 @@ extension Agent {
                 yield(.sampleFailed("not ready"))
                 return
             }
-            Task {
+            Task(executorPreference: postgresThread) {
                 switch await monitor.sample(within: .seconds(3)) {
                 case .success(let sample): yield(.sample(sample))
                 case .failure(let error): yield(.sampleFailed(error.description))
@@ -258,7 +261,7 @@ extension Agent {
                     return TimelineHistory(
                         rows: found.ancestry.steps.map {
                             TimelineHistory.Row(timeline: $0.timeline, switchLSN: $0.switchpoint, reason: $0.reason)
-                        })
+                        }, timeline: timeline)
                 } catch {
                     logger.warning("\(error)")
                     return nil

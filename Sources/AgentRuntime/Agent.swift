@@ -15,9 +15,14 @@ import Synchronization
 /// One agent: feeds events to the state machine and carries its effects out.
 ///
 /// The machine runs on a thread of its own and never waits: every effect that takes time is a task, and its end comes back
-/// as an event. So no job, no slow query and no store delays a renewal.
+/// as an event. So no job, no slow query and no store delays a renewal. What recurs while nothing happens (renewals, looks
+/// at PostgreSQL) has threads of its own as well: the shared pool's would end and begin again each time.
 public actor Agent {
-    nonisolated let executor = QueueExecutor("matriarch.machine")
+    nonisolated let machineThread: WorkerThread
+    nonisolated let executor: ThreadExecutor
+    nonisolated let storeThread: ThreadTaskExecutor
+    nonisolated let postgresThread: ThreadTaskExecutor
+    nonisolated let postgresExecutor: ThreadExecutor
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     nonisolated let setup: AgentSetup
@@ -28,7 +33,7 @@ public actor Agent {
     nonisolated let peers: PeerClient
     nonisolated let cluster: ClusterStore
     nonisolated let store: any CoordinationStore
-    nonisolated let events: AsyncStream<Event>
+    nonisolated let events = EventQueue()
     nonisolated let yield: @Sendable (Event) -> Void
     nonisolated let stateQueue = DispatchQueue(label: "matriarch.state")
     nonisolated let roleEvents: AsyncStream<CallbackEvent>
@@ -44,8 +49,6 @@ public actor Agent {
     var monitor: PostgresMonitor?
     var jobTasks: [EffectID: Task<Void, Never>] = [:]
     var followers: [PeerAddress: Task<Void, Never>] = [:]
-    var timer: (any DispatchSourceTimer)?
-    var timerAt: Instant = .distantFuture
     var exit: (code: Int32, text: String)?
     var lastConfiguration: JSONObject?
     var lastMixed = false
@@ -64,9 +67,14 @@ public actor Agent {
         self.logger = logger
         self.local = setup.settings
         self.state = StateDirectory(path: setup.settings.stateDirectory)
-        let (stream, continuation) = AsyncStream.makeStream(of: Event.self)
-        self.events = stream
-        let yield: @Sendable (Event) -> Void = { continuation.yield($0) }
+        self.machineThread = try WorkerThread("machine")
+        self.executor = ThreadExecutor(machineThread)
+        self.storeThread = ThreadTaskExecutor(try WorkerThread("store"))
+        let postgresThread = try WorkerThread("postgres")
+        self.postgresThread = ThreadTaskExecutor(postgresThread)
+        self.postgresExecutor = ThreadExecutor(postgresThread)
+        let events = self.events
+        let yield: @Sendable (Event) -> Void = { events.post($0) }
         self.yield = yield
         (self.roleEvents, self.roleCallbacks) = AsyncStream.makeStream(of: CallbackEvent.self)
         (self.reloadEvents, self.reloadCallbacks) = AsyncStream.makeStream(
@@ -147,14 +155,15 @@ public actor Agent {
                 group.addTask { await self.link.tellPostures() }
             }
         }
-        for await event in events {
-            handle(event)
-            if exit != nil { break }
+        // What waits is resumed by way of the task's executor, even where it goes on on the actor's: here both are one thread.
+        await withTaskExecutorPreference(ThreadTaskExecutor(machineThread)) {
+            while exit == nil {
+                for event in await events.next() where exit == nil { handle(event) }
+            }
         }
         // Before the tasks end, for theirs is the connection to the guard.
         if !machine.world.isServerUp, exit?.code == 0 { await link.leave() }
         tasks.cancel()
-        timer?.cancel()
         for task in followers.values { task.cancel() }
         for task in jobTasks.values { task.cancel() }
         shared.close()
@@ -224,7 +233,8 @@ public actor Agent {
         } catch {
             logger.warning("PostgreSQL's settings cannot be checked: \(error)")
         }
-        monitor = PostgresMonitor(layout: inForce.layout, logger: logger)
+        monitor = PostgresMonitor(
+            layout: inForce.layout, executor: postgresExecutor, logger: logger)
     }
 
     private func listenToStore() async {
@@ -242,25 +252,30 @@ public actor Agent {
 
     private func handle(_ event: Event) {
         prepare(event)
+        let sample = machine.world.sample
         let reaction = machine.handle(event, at: Self.moment())
         for decision in reaction.decisions { log(decision) }
         for effect in reaction.effects { perform(effect) }
-        setTimer(reaction.wakeAt)
-        shared.publish(machine.status, isNews: !reaction.decisions.isEmpty || isStatusEvent(event))
+        let yield = self.yield
+        machineThread.setTimer(reaction.wakeAt) { yield(.wake) }
+        shared.publish(machine.status, isNews: !reaction.decisions.isEmpty || isStatusEvent(event, before: sample))
     }
 
-    private func isStatusEvent(_ event: Event) -> Bool {
+    /// Whether there may be something to tell the peers.
+    private func isStatusEvent(_ event: Event, before: PostgresSample?) -> Bool {
         switch event {
-        case .wake, .renewed, .peer, .peerSilent, .storeChanged: false
-        default: true
+        case .wake, .renewed, .peer, .peerSilent, .storeChanged, .glimpse: return false
+        case .sample:
+            guard var same = before, let sample = machine.world.sample else { return true }
+            same.takenAt = sample.takenAt
+            return same != sample
+        default: return true
         }
     }
 
     /// What the runtime itself has to do with an event before the machine sees it.
     private func prepare(_ event: Event) {
         switch event {
-        case .wake:
-            timerAt = .distantFuture
         case .jobEnded(_, .made):
             mayHaveAside = true
         case .view(_, let view):
@@ -281,24 +296,6 @@ public actor Agent {
         case .action: logger.info("\(decision.line)")
         case .warning: logger.warning("\(decision.line)")
         }
-    }
-
-    private func setTimer(_ instant: Instant) {
-        if instant == timerAt, timer != nil { return }
-        timerAt = instant
-        let delay = max(.zero, instant - SystemClock.now())
-        let timer: any DispatchSourceTimer
-        if let existing = self.timer {
-            timer = existing
-        } else {
-            timer = DispatchSource.makeTimerSource(queue: executor.queue)
-            let yield = self.yield
-            timer.setEventHandler { yield(.wake) }
-            self.timer = timer
-            timer.resume()
-        }
-        timer.schedule(
-            deadline: .now() + .nanoseconds(Int(delay.nanosecondsClamped)), leeway: .milliseconds(1))
     }
 
     // MARK: - Configuration

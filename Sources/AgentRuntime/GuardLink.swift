@@ -12,9 +12,9 @@ final class GuardLink: Sendable {
     private struct State {
         var client: GuardClient?
         var exit: String?
-        /// The guard's counter, how long it has stood still, and when that was looked at.
-        var lastRounds: (count: UInt64, stalled: Duration, at: Instant)?
         var isEnforcing = false
+        /// While it enforces: the lease that the rules are for, and the last round seen.
+        var stall: (granted: Duration, watch: StallWatch, lastRound: Instant)?
         var watch: RoundsWatch?
         /// What the machine was told last of the server.
         var isToldRunning = false
@@ -64,10 +64,10 @@ final class GuardLink: Sendable {
                     stateDirectory: stateDirectory, executable: executable, launch: true, longestTerm: longestTerm,
                     within: .seconds(5))
                 let status = try await client.status()
-                let facts = await takeOver(client, status)
+                let facts = try await takeOver(client, status)
                 state.withLock {
                     $0.client = client
-                    $0.lastRounds = nil
+                    $0.stall = nil
                     $0.isEnforcing = false
                     if case .running = facts.server { $0.isToldRunning = true } else { $0.isToldRunning = false }
                 }
@@ -107,24 +107,32 @@ final class GuardLink: Sendable {
 
     /// What runs on the data directory according to the guard, and to the process table: a server that others started,
     /// or that an earlier guard left, is put under this guard's eyes.
-    private func takeOver(_ client: GuardClient, _ status: GuardStatus) async -> (server: ServerFacts, isAdopted: Bool)
-    {
+    ///
+    /// Throws when a server runs that the guard cannot watch: nobody would tell of its end, so there is no guard for it.
+    private func takeOver(
+        _ client: GuardClient, _ status: GuardStatus
+    ) async throws(GuardError) -> (server: ServerFacts, isAdopted: Bool) {
         if let pid = status.postmaster {
             return (.running(pid: pid, isAdopted: status.isAdopted), status.isAdopted)
         }
-        guard let process = Postmaster.running(dataDirectory: dataDirectory) else {
-            // A dead postmaster is no silence: what it left behind may still answer.
-            await waitUntilSilent(client)
-            return (await found(), false)
+        let until = SystemClock.now() + .seconds(2)
+        while let process = Postmaster.running(dataDirectory: dataDirectory) {
+            do throws(GuardError) {
+                try await client.adopt(
+                    pid: process.processID, startTime: process.startTicks, dataDirectory: dataDirectory)
+                return (.running(pid: process.processID, isAdopted: true), true)
+            } catch {
+                // One that is just ending (a killed guard's, for example) has no directory any more to be known by.
+                guard SystemClock.now() < until, client.isAlive, !Task.isCancelled else {
+                    throw GuardError(
+                        error.code, "the running server (process \(process.processID)) cannot be watched: \(error)")
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(20))
         }
-        do throws(GuardError) {
-            try await client.adopt(
-                pid: process.processID, startTime: process.startTicks, dataDirectory: dataDirectory)
-            return (.running(pid: process.processID, isAdopted: true), true)
-        } catch {
-            logger.error("the running server (process \(process.processID)) cannot be watched: \(error)")
-            return (.running(pid: process.processID, isAdopted: true), true)
-        }
+        // A dead postmaster is no silence: what it left behind may still answer.
+        await waitUntilSilent(client)
+        return (await found(), false)
     }
 
     /// Waits until the guard knows of nothing left, and ends what a former guard's server left behind.
@@ -235,23 +243,34 @@ final class GuardLink: Sendable {
     /// A stopped guard enforces nothing until its own timer ends it: the agent ends it at once, and its death ends
     /// PostgreSQL (the death signal), which is started again in place under a new guard.
     private func lookAtRounds(_ client: GuardClient) -> RoundsWatch.Next {
-        let rounds = client.rounds
+        let lastRound = client.lastRound
         let now = SystemClock.now()
-        let (patience, stalled) = state.withLock { state -> (Duration?, Duration) in
-            guard state.isEnforcing else { return (nil, .zero) }
-            let interval = min(state.granted / 8, .milliseconds(250))
-            let patience = max(interval + LeaseDeadlines.stoppingBudget(state.granted) / 2, .milliseconds(750))
-            var stalled: Duration = .zero
-            if let known = state.lastRounds, known.count == rounds {
-                // A pause of our own (or of the whole host) is no evidence against the guard.
-                stalled = known.stalled + min(now - known.at, patience / 2)
+        let finding = state.withLock { state -> StallWatch.Finding? in
+            guard state.isEnforcing else { return nil }
+            let granted = state.granted
+            var stall =
+                state.stall
+                ?? (granted, StallWatch(granted: granted, stoppingBudget: LeaseDeadlines.stoppingBudget(granted)), now)
+            if stall.granted != granted {
+                stall.granted = granted
+                stall.watch = StallWatch(
+                    granted: granted, stoppingBudget: LeaseDeadlines.stoppingBudget(granted))
             }
-            state.lastRounds = (rounds, stalled, now)
-            return (patience, stalled)
+            // One that was stopped while it wrote shows none: then the last that was seen stands.
+            if let lastRound { stall.lastRound = max(stall.lastRound, lastRound) }
+            let finding = stall.watch.look(lastRound: stall.lastRound, now: now)
+            state.stall = stall
+            return finding
         }
-        guard let patience else { return .whenToldSo }
         let pid = client.latestStatus.pid
-        guard stalled > patience, pid > 1 else { return .after(patience / 3) }
+        let stalled: Duration
+        switch finding {
+        case nil: return .whenToldSo
+        case .lookAgain(let pause)?: return .after(pause)
+        case .stalled(let duration)?:
+            guard pid > 1 else { return .after(.seconds(1)) }
+            stalled = duration
+        }
         logger.warning("the guard stands still for \(stalled.milliseconds) ms: ending it, and PostgreSQL with it")
         if let process = Postmaster.running(dataDirectory: dataDirectory) { kill(process.processID, SIGQUIT) }
         kill(pid, SIGKILL)
@@ -311,7 +330,7 @@ final class GuardLink: Sendable {
     private func enforce(_ isEnforcing: Bool) {
         let watch = state.withLock { state in
             state.isEnforcing = isEnforcing
-            state.lastRounds = nil
+            state.stall = nil
             return state.watch
         }
         if isEnforcing { watch?.lookNow() }

@@ -42,7 +42,7 @@ struct JobRunner: Sendable {
             case .start(let role): return try await start(role)
             case .stop(let mode): return try await stop(mode)
             case .prePromote: return await prePromote()
-            case .promote(let fence): return try await promote(fence)
+            case .promote(let fence, let from, let to): return try await promote(fence, from, to)
             case .rewind(let source): return try await rewind(source)
             case .follow(let upstream): return try await follow(upstream)
             case .restart(let role):
@@ -108,6 +108,7 @@ struct JobRunner: Sendable {
             isStandby = false
         case .standby(let upstream):
             tell(try await files.prepareStart(as: .standby(try standbySettings(upstream))))
+            try TimelineNumbers.takeBack(dataDirectory: layout.dataDirectory)
             server = postmaster(.replica)
             isStandby = true
         }
@@ -171,8 +172,11 @@ struct JobRunner: Sendable {
         }
     }
 
-    private func promote(_ fence: Fence) async throws(PostgresError) -> JobEnd {
+    private func promote(
+        _ fence: Fence, _ from: Timeline, _ target: Timeline
+    ) async throws(PostgresError) -> JobEnd {
         guard let client = link.client else { return .failed("the guard is not connected") }
+        try TimelineNumbers.leaveOut(dataDirectory: layout.dataDirectory, from: from, to: target)
         let server = postmaster(.promoting, fence)
         let process = server.running()
         do throws(GuardError) {

@@ -21,7 +21,7 @@ final class RoundsWatch: Sendable {
     init(_ look: @escaping @Sendable () -> Next) {
         guard bell.isUsable else {
             // No descriptor was left: the same by a timer, which needs none.
-            poll(look)
+            poll(look, after: .zero)
             return
         }
         DispatchQueue(label: "matriarch.guard-rounds").async { [self] in
@@ -46,11 +46,14 @@ final class RoundsWatch: Sendable {
         bell.ring()
     }
 
-    private func poll(_ look: @escaping @Sendable () -> Next) {
-        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(250)) { [self] in
+    private func poll(_ look: @escaping @Sendable () -> Next, after pause: Duration) {
+        DispatchQueue.global().asyncAfter(deadline: .now() + .nanoseconds(Int(pause.nanosecondsClamped))) { [self] in
             guard !isOver.load(ordering: .acquiring) else { return }
-            if case .over = look() { return }
-            poll(look)
+            switch look() {
+            case .after(let pause): poll(look, after: pause)
+            case .whenToldSo: poll(look, after: .milliseconds(250))
+            case .over: break
+            }
         }
     }
 }

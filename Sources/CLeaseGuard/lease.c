@@ -58,3 +58,9 @@ const char *mg_verdict_text(enum mg_verdict verdict) {
     }
     return "unknown";
 }
+
+int64_t mg_round_interval(int64_t granted) {
+    const int64_t least = 1000000, most = 4000000000;
+    int64_t round = granted / 8;
+    return round < least ? least : round > most ? most : round;
+}

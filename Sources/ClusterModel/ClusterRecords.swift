@@ -174,13 +174,17 @@ public struct TimelineHistory: Hashable, Sendable {
     }
 
     public var rows: [Row]
+    /// The timeline whose history this is, where it is known: not always the one after the last that ended, for numbers
+    /// that another promotion may have used are left out. Not stored.
+    public var timeline: Timeline?
 
-    public init(rows: [Row] = []) {
+    public init(rows: [Row] = [], timeline: Timeline? = nil) {
         self.rows = rows
+        self.timeline = timeline
     }
 
-    /// The cluster's timeline: the one after the last that ended; 1 for an empty history.
-    public var currentTimeline: Timeline { rows.last?.timeline.next ?? Timeline(1) }
+    /// The cluster's timeline: as far as the rows tell the one after the last that ended; 1 for an empty history.
+    public var currentTimeline: Timeline { timeline ?? rows.last?.timeline.next ?? Timeline(1) }
 
     public func storedValue() -> JSONValue {
         .array(
@@ -231,11 +235,20 @@ public struct PromotionRecords: Hashable, Sendable {
     public struct Record: Hashable, Sendable {
         public var leader: String
         public var fence: Fence
+        /// Whether the timeline is known to exist and to be the cluster's: the leader has recorded its history.
+        public var isMade: Bool
 
-        public init(leader: String, fence: Fence) {
+        public init(leader: String, fence: Fence, isMade: Bool = false) {
             self.leader = leader
             self.fence = fence
+            self.isMade = isMade
         }
+    }
+
+    /// The number that the next promotion from a timeline is to make: above every one that anybody meant to make, so that
+    /// no number is made twice even if nothing is known of what became of a promotion.
+    public func next(after timeline: Timeline) -> Timeline {
+        max(timeline, records.keys.max() ?? timeline).next
     }
 
     /// By the number of the timeline made.
@@ -254,7 +267,11 @@ public struct PromotionRecords: Hashable, Sendable {
                 records.sorted { $0.key < $1.key }.suffix(Self.limit).map { timeline, record in
                     (
                         timeline.description,
-                        .object(["leader": .string(record.leader), "fence": .string(record.fence.description)])
+                        .object(
+                            JSONObject(
+                                [
+                                    ("leader", .string(record.leader)), ("fence", .string(record.fence.description)),
+                                ] + (record.isMade ? [("made", .bool(true))] : [])))
                     )
                 }))
     }
@@ -268,7 +285,8 @@ public struct PromotionRecords: Hashable, Sendable {
             guard let number = UInt32(key), let leader = value["leader"]?.string,
                 let fence = value["fence"]?.string.flatMap({ Fence($0) })
             else { continue }
-            result.records[Timeline(number)] = Record(leader: leader, fence: fence)
+            result.records[Timeline(number)] = Record(
+                leader: leader, fence: fence, isMade: value["made"]?.bool == true)
         }
         return (result, nil)
     }

@@ -61,7 +61,20 @@ public struct ClusterView: Hashable, Sendable {
         self.problems = []
     }
 
+    /// What a glimpse of the same entries would show.
+    public var glimpse: ClusterGlimpse {
+        ClusterGlimpse(leader: leader, failoverVersion: failoverVersion, configurationVersion: configurationVersion)
+    }
+
     public func member(_ name: String) -> Member? { members.first { $0.name == name } }
+
+    /// The timeline that the cluster is on as far as the store tells: what the history's rows say, or the one that its last
+    /// leader recorded as made.
+    public var currentTimeline: Timeline? {
+        guard let history else { return nil }
+        let made = promotions.records.filter { $0.value.isMade }.keys.max() ?? history.currentTimeline
+        return max(made, history.currentTimeline)
+    }
 
     /// The leader's own member value, if it is there.
     public var leaderMember: Member? { leader.flatMap { member($0.name) } }
@@ -78,5 +91,21 @@ public struct ClusterView: Hashable, Sendable {
         case .integer(let value)?: value != 0
         default: false
         }
+    }
+}
+
+/// What tells whether a view is still true in what a member acts upon at once: who leads, whether an operator asked for
+/// another leader, and whether the dynamic configuration (the pause is part of it) is another.
+public struct ClusterGlimpse: Hashable, Sendable {
+    public var leader: ClusterView.Leader?
+    public var failoverVersion: EntryVersion?
+    public var configurationVersion: EntryVersion?
+
+    public init(
+        leader: ClusterView.Leader?, failoverVersion: EntryVersion?, configurationVersion: EntryVersion?
+    ) {
+        self.leader = leader
+        self.failoverVersion = failoverVersion
+        self.configurationVersion = configurationVersion
     }
 }

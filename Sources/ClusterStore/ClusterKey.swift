@@ -14,6 +14,8 @@ public enum ClusterKey {
     public static let failsafe: StoreKey = "failsafe"
     /// Ours, ignored by other programs: which term was about to make which timeline.
     public static let promotions: StoreKey = "promotions"
+    /// What a glimpse reads.
+    static let glimpsed: [StoreKey] = [leader, failover, configuration]
     static let memberPrefix = "members/"
 
     public static func member(_ name: String) -> StoreKey { memberPrefix + name }

@@ -34,6 +34,18 @@ public struct ClusterStore: Sendable {
         }
     }
 
+    /// Whether what a member acts upon at once is still as a view of that revision showed it: a few keys instead of all.
+    ///
+    /// Not linearizable: any server that is as new as the view may answer. For seeing that a signal was lost, no more.
+    public func glimpse(
+        since revision: StoreRevision, within limit: Duration
+    ) async throws(StoreError) -> ClusterGlimpse {
+        // The site's era hides the store's own, by which it could tell what is newer.
+        let consistency: StoreConsistency = revision.era == era && era > 0 ? .linearizable : .atLeast(revision)
+        let snapshot = try await store.read(.keys(ClusterKey.glimpsed), consistency, within: limit)
+        return ClusterCodec.view(of: snapshot, era: era).glimpse
+    }
+
     /// Makes a change. `name` is ours: the value of the leader entry, taken or compared.
     ///
     /// After `.unknown` the change is never tried again as it is: `resolve` it first.

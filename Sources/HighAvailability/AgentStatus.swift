@@ -12,6 +12,8 @@ public struct AgentStatus: Sendable {
     /// The last view of the store and when it was asked for.
     public var view: ClusterView?
     public var storeLastSeen: WallTime?
+    /// Since when no change of the store would be told to the agent; nil: it would, and the view is as good as new.
+    public var storeSilentSince: Instant?
     /// While now is before this instant the leader entry is provably ours.
     public var leaderUntil: Instant?
     /// The term we hold, or held last.

@@ -51,8 +51,9 @@ public enum Job: Hashable, Sendable {
     case stop(StopMode)
     /// The hook before a promotion.
     case prePromote
-    /// The guard promotes; ends when writes are possible.
-    case promote(Fence)
+    /// The guard promotes, from one timeline to another: the numbers between are left out, for other promotions may have
+    /// used them. Ends when writes are possible.
+    case promote(Fence, from: Timeline, to: Timeline)
     case rewind(UpstreamTarget)
     /// Changes the upstream of the running standby by reload.
     case follow(UpstreamTarget?)
@@ -84,6 +85,17 @@ public enum Job: Hashable, Sendable {
     }
 }
 
+/// How much of the store is read.
+public enum ReadScope: Hashable, Sendable {
+    /// The whole cluster, linearizably.
+    case cluster
+    /// The whole cluster through our session, after an unknown outcome: it is settled by then.
+    case resolving
+    /// Whether the few entries of which every change matters are still those of the view, which was read at this
+    /// revision. No news shows only that no signal was lost, so it may come from any server that is as new as the view.
+    case glimpse(since: StoreRevision)
+}
+
 /// What the guard is told about what it guards.
 public enum GuardPosture: String, Hashable, Sendable {
     case replica
@@ -100,8 +112,8 @@ public enum Effect: Hashable, Sendable {
     case openSession(EffectID, lifetime: Duration, resume: Bool)
     /// Ends the session; abandoned, its entries live on until expiry or a successor.
     case closeSession(abandon: Bool)
-    /// Reads the whole cluster linearizably; `resolving` goes through the session, after an unknown outcome.
-    case read(EffectID, resolving: Bool)
+    /// Looks into the store; a glimpse is answered with `glimpse`, the other scopes with `view`.
+    case read(EffectID, ReadScope)
     case commit(EffectID, ClusterChange)
     case renew(EffectID, holding: Bool, within: Duration)
     case release(EffectID)

@@ -134,6 +134,8 @@ public enum Event: Hashable, Sendable {
     case storeConnected
     case storeDisconnected(String)
     case view(EffectID, ClusterView)
+    /// The answer to a glimpse: it changes nothing but what is known of the entries that it names.
+    case glimpse(EffectID, ClusterGlimpse)
     case viewFailed(EffectID, String)
     case committed(EffectID, ChangeOutcome)
     case renewed(EffectID, RenewalOutcome)

@@ -43,6 +43,9 @@ extension HAMachine {
                 world.needsResolving = false
             }
             absorb(view: view)
+        case .glimpse(let id, let glimpse):
+            if world.readInFlight == id { world.readInFlight = nil }
+            absorb(glimpse: glimpse)
         case .viewFailed(let id, let why):
             if world.readInFlight == id { world.readInFlight = nil }
             if world.resolvingRead == id { world.resolvingRead = nil }
@@ -71,6 +74,8 @@ extension HAMachine {
             record("guard.refused", .warning, "the guard refused: \(why)")
         case .guardStopping(let why):
             record("guard.stopping", .warning, "the guard stops PostgreSQL: \(why)")
+            // Whatever term it was armed for is over for it.
+            world.armedTerm = nil
             if case .held(let term) = world.lease, world.handover == nil {
                 end(term, "the guard stopped PostgreSQL: \(why)")
             }
@@ -99,7 +104,13 @@ extension HAMachine {
             if world.failedSamples >= 3 { world.sample?.receiver = nil }
             world.nextSampleAt = world.now + .milliseconds(world.sample == nil ? 100 : 500)
         case .peer(let status):
-            if let known = world.peers[status.name], known.askedAt > status.askedAt { break }
+            if let known = world.peers[status.name] {
+                if known.askedAt > status.askedAt { break }
+                if known.state != status.state || known.role != status.role || known.tags != status.tags {
+                    // Its entry says so too in a moment, of which no signal tells.
+                    world.membersReadAt = world.now + .seconds(1)
+                }
+            }
             world.peers[status.name] = status
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil
@@ -110,8 +121,8 @@ extension HAMachine {
             }
             if let leader = world.view?.leader, leader.name == status.name {
                 world.lastHolder?.fenceState = status.fenceState
-                if status.role == .primary, let history = world.view?.history,
-                    let timeline = status.timeline, history.currentTimeline != timeline
+                if status.role == .primary, let current = world.view?.currentTimeline,
+                    let timeline = status.timeline, current < timeline
                 {
                     world.readWanted = true
                 }

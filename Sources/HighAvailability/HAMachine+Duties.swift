@@ -1,28 +1,45 @@
 import ClusterModel
 
 extension HAMachine {
+    /// How long the signals' silence is believed in a quiet cluster: the holder's proof looks at its own entry alone, and
+    /// a follower looks at none. A glimpse of the few entries that matter at once will do.
+    static let glimpseInterval: Duration = .seconds(60)
+    /// After so long everything is read anyway: what members changed in their entries is told by no signal, and their
+    /// peer connections, which tell it, may be down.
+    static let quietReadInterval: Duration = .seconds(600)
+
     /// Reads the store when something changed, and now and then when nothing seems to.
     mutating func keepReading() {
+        world.storeSilentSince =
+            world.sessionFacts != nil && world.storeTrouble == nil ? nil : world.storeSilentSince ?? world.now
         guard world.sessionFacts != nil, !world.isLeaving, world.readInFlight == nil else { return }
-        let due = world.storeLastSeenAt + readInterval
-        if world.readWanted || world.now >= due || world.needsResolving {
-            if world.now < world.nextReadAt {
-                wake(at: world.nextReadAt)
-                return
-            }
-            let id = newID()
-            world.readInFlight = id
-            world.readSentAt = world.now
-            world.readWanted = false
-            if world.needsResolving { world.resolvingRead = id }
-            emit(.read(id, resolving: world.needsResolving))
-        } else {
-            wake(at: due)
+        var due = world.viewSeenAt + readInterval
+        if let at = world.membersReadAt { due = min(due, at) }
+        let isDue = world.readWanted || world.needsResolving || world.now >= due
+        let glimpseDue = world.glimpsedAt + Self.glimpseInterval
+        guard isDue || world.now >= glimpseDue else {
+            wake(at: min(due, glimpseDue))
+            return
         }
+        if world.now < world.nextReadAt {
+            wake(at: world.nextReadAt)
+            return
+        }
+        let id = newID()
+        world.readInFlight = id
+        world.readSentAt = world.now
+        if !isDue, world.storeTrouble == nil, let view = world.view {
+            emit(.read(id, .glimpse(since: view.revision)))
+            return
+        }
+        world.readWanted = false
+        world.membersReadAt = nil
+        if world.needsResolving { world.resolvingRead = id }
+        emit(.read(id, world.needsResolving ? .resolving : .cluster))
     }
 
-    /// Watches tell of changes; this is how long their silence is believed. Members of other agents write what no watch
-    /// of ours tells, and a cluster in motion is worth a second look.
+    /// How old the view may become. Members of other agents write what no watch of ours tells, and a cluster in motion is
+    /// worth a second look.
     private var readInterval: Duration {
         guard let view = world.view else { return .milliseconds(500) }
         // Waiting for what a new leader records after its promotion.
@@ -34,7 +51,7 @@ extension HAMachine {
             && !isLagging
         if !isQuiet { return min(.seconds(1), world.settings.loopWait) }
         if view.members.contains(where: { !$0.isMatriarch }) { return world.settings.loopWait }
-        return .seconds(60)
+        return Self.quietReadInterval
     }
 
     /// A follower that does not stream, or streams on another timeline than the leader's.
@@ -83,8 +100,22 @@ extension HAMachine {
 
     /// One connection to each peer, as the view names them.
     mutating func keepPeers() {
-        guard world.view != nil else { return }
-        let wanted = world.peerAddresses
+        guard let view = world.view else { return }
+        // Who they are changes with the view alone.
+        if view.requestedAt != world.peersOfViewAt {
+            world.peersOfViewAt = view.requestedAt
+            keepWatched(world.peerAddresses)
+        }
+        switch world.handover?.phase {
+        case .choosing?, .confirming?: wake(at: world.now + .milliseconds(20))
+        case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
+        case nil: break
+        }
+        keepLeaderAsked()
+        keepPlanned()
+    }
+
+    private mutating func keepWatched(_ wanted: [PeerAddress]) {
         if wanted != world.watched {
             world.watched = wanted
             emit(.watchPeers(wanted))
@@ -93,12 +124,10 @@ extension HAMachine {
             world.silentPeers = world.silentPeers.filter { names.contains($0.key) }
             world.silentSince = world.silentSince.filter { names.contains($0.key) }
         }
-        switch world.handover?.phase {
-        case .choosing?, .confirming?: wake(at: world.now + .milliseconds(20))
-        case .checkpointing?, .stopping?, .releasing?: wake(at: world.now + .milliseconds(500))
-        case nil: break
-        }
-        keepLeaderAsked()
+    }
+
+    /// What is to be at a known time.
+    private mutating func keepPlanned() {
         if world.now < world.nextJobAt { wake(at: world.nextJobAt) }
         if world.now < world.sitOutUntil { wake(at: world.sitOutUntil) }
         if case .held = world.lease, world.sample?.isInRecovery == true { wake(at: world.now + .milliseconds(50)) }
@@ -132,6 +161,10 @@ extension HAMachine {
     }
 
     // MARK: - Our entry
+
+    /// A position matters to nobody until it moved by some records' worth: an idle primary notes now and then what
+    /// transactions run, a few dozen bytes, and a lag is judged by megabytes.
+    static let positionStep: UInt64 = 1024
 
     /// What this member says of itself.
     func describedMember() -> Member {
@@ -250,15 +283,14 @@ extension HAMachine {
         world.hasProbedDuplicate = true
         let member = describedMember()
         if let published = world.publishedMember {
-            if published.storedValue() == member.storedValue() { return }
             var quiet = member
             quiet.xlogLocation = published.xlogLocation
             quiet.receiveLSN = published.receiveLSN
             quiet.replayLSN = published.replayLSN
-            let isOnlyPosition = quiet.storedValue() == published.storedValue()
+            // What differs here may still be the same value in the store, which takes longer to find out.
+            let isOnlyPosition = quiet == published || quiet.storedValue() == published.storedValue()
             let moved = member.position?.bytes(aheadOf: published.position ?? .zero) ?? 0
-            // A standby's own position matters to nobody until it moved by a WAL record's worth.
-            if isOnlyPosition, moved < 1024 { return }
+            if isOnlyPosition, moved < Self.positionStep { return }
             if isOnlyPosition, world.now < world.nextPositionAt {
                 wake(at: world.nextPositionAt)
                 return
@@ -276,7 +308,7 @@ extension HAMachine {
     // MARK: - The leader's records
 
     mutating func keepRecords() {
-        guard world.term != nil, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
+        guard let term = world.term, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
             !sample.isInRecovery, world.isServerUp, world.handover == nil
         else { return }
         if world.now < world.nextUpkeepAt {
@@ -303,11 +335,11 @@ extension HAMachine {
             world.checkpointInFlight = id
             emit(.checkpoint(id))
         }
-        keepHistory(view, sample)
+        keepHistory(term, view, sample)
         keepStatus(view, sample)
     }
 
-    private mutating func keepHistory(_ view: ClusterView, _ sample: PostgresSample) {
+    private mutating func keepHistory(_ term: Term, _ view: ClusterView, _ sample: PostgresSample) {
         if sample.timeline.number <= 1 {
             if view.history == nil { write(TimelineHistory(), view) }
             return
@@ -334,10 +366,10 @@ extension HAMachine {
         if let last = rows.indices.last {
             // The same number at the same position may be another making of the timeline.
             let madeByUs =
-                world.marker.map {
-                    $0.timeline == sample.timeline
-                        && view.promotions.records[$0.timeline]
-                            == PromotionRecords.Record(leader: world.me, fence: $0.fence)
+                world.marker.map { marker in
+                    let record = view.promotions.records[marker.timeline]
+                    return marker.timeline == sample.timeline && record?.leader == world.me
+                        && record?.fence == marker.fence
                 } ?? false
             if rows[last].newLeader == nil || madeByUs && rows[last].newLeader != world.me {
                 rows[last].timestamp = world.wall.iso8601()
@@ -346,19 +378,33 @@ extension HAMachine {
         }
         let limit = world.settings.maxTimelinesHistory
         if limit > 0 { rows = Array(rows.suffix(limit)) }
-        if rows != stored { write(TimelineHistory(rows: rows), view) }
+        // Our own timeline is made; what the promotion was expected to be called may not be what it is called.
+        var promotions = view.promotions
+        let maker = promotions.records[sample.timeline] ?? .init(leader: world.me, fence: term.fence)
+        promotions.records[sample.timeline] = .init(leader: maker.leader, fence: maker.fence, isMade: true)
+        if let marker = world.marker, marker.fence == term.fence, marker.timeline != sample.timeline {
+            let corrected = PromotionMarker(timeline: sample.timeline, fence: term.fence)
+            world.marker = corrected
+            emit(.persistMarker(newID(), corrected))
+        }
+        if rows != stored || promotions != view.promotions { write(TimelineHistory(rows: rows), view, promotions) }
     }
 
-    private mutating func write(_ history: TimelineHistory, _ view: ClusterView) {
+    private mutating func write(
+        _ history: TimelineHistory, _ view: ClusterView, _ promotions: PromotionRecords? = nil
+    ) {
         guard !isCommitting("history") else { return }
-        commit(
-            ClusterChange(if: [.leaderIsOurs, .historyVersion(view.historyVersion)], [.putHistory(history)]), "history")
+        var writes: [ClusterWrite] = [.putHistory(history)]
+        if let promotions, promotions != view.promotions { writes.append(.putPromotions(promotions)) }
+        commit(ClusterChange(if: [.leaderIsOurs, .historyVersion(view.historyVersion)], writes), "history")
     }
 
     /// The last position, once in loop_wait when it moved.
     private mutating func keepStatus(_ view: ClusterView, _ sample: PostgresSample) {
         guard let position = sample.writeLSN, world.statusInFlight == nil else { return }
-        if view.status?.optime == position { return }
+        if let known = view.status?.optime, known <= position, position.bytes(aheadOf: known) < Self.positionStep {
+            return
+        }
         if world.now < world.nextStatusAt {
             wake(at: world.nextStatusAt)
             return

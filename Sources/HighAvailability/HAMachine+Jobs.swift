@@ -6,14 +6,15 @@ extension HAMachine {
         guard let running = world.job, running.id == id else { return }
         world.job = nil
         world.nextSampleAt = world.now
-        for index in world.pending.indices where world.pending[index].job == id {
-            let succeeded: Bool
+        let succeeded =
             switch end {
-            case .done, .made: succeeded = true
-            case .failed, .cancelled, .needsClone: succeeded = false
+            case .done, .made: true
+            case .failed, .cancelled, .needsClone: false
             }
+        // An answer takes its request off the list: the list is not walked while that happens.
+        for waiting in world.pending.filter({ $0.job == id }) {
             answer(
-                world.pending[index].id,
+                waiting.id,
                 succeeded
                     ? OperatorAnswer(.done, "restarted successfully") : OperatorAnswer(.unavailable, "restart failed"))
         }
@@ -79,7 +80,8 @@ extension HAMachine {
         case (.start(let role), .done), (.restart(let role), .done):
             world.isStoppedForHandover = false
             if case .standby(let upstream) = role { world.upstream = .some(upstream) }
-            if case .primary = role { world.crashedSince = nil }
+            // Back as a primary, or a standby now: no crash is waited out any more.
+            world.crashedSince = nil
             let isRestart = if case .restart = job { true } else { false }
             announceStart(role, isRestart: isRestart)
         case (.start(let role), _), (.restart(let role), _):
@@ -93,7 +95,7 @@ extension HAMachine {
             setPromotion(.none)
             world.sitOutUntil = world.now + world.settings.ttl
             if case .held(let term) = world.lease { self.end(term, "pre_promote failed") }
-        case (.promote(let fence), .done):
+        case (.promote(let fence, _, _), .done):
             world.publishedRole = .primary
             // What was seen before is a standby; nothing may be decided from it any more.
             world.sample = nil

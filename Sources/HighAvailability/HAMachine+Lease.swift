@@ -41,9 +41,32 @@ extension HAMachine {
         world.readWanted = true
     }
 
+    /// A lease without a guard that enforces it lets nobody write: after a while it is left to others. A guard that has
+    /// ended the term by its deadline never takes it up again, whatever a resumed session says.
+    private mutating func keepArmed() {
+        guard case .held(let term) = world.lease, world.settings.requiresGuard, world.armedTerm != term.fence,
+            !world.isPaused
+        else {
+            world.unarmedSince = nil
+            return
+        }
+        let since = world.unarmedSince ?? world.now
+        world.unarmedSince = since
+        let patience =
+            world.isGuardReady
+            ? max(term.deadlines.granted / 2, .seconds(1)) : max(term.deadlines.granted, .seconds(5))
+        if world.now - since < patience { return wake(at: since + patience) }
+        record(
+            "lease.unguarded", .warning, "the guard does not take the deadline of this term: giving the lease up",
+            [Fact("fence", term.fence), Fact("guard_ready", .bool(world.isGuardReady))])
+        world.unarmedSince = nil
+        end(term, "no guard enforces it")
+    }
+
     /// Renews when it is due, and ends the term at F when no renewal came.
     mutating func keepLease() {
         keepPosture()
+        keepArmed()
         if case .held(let term) = world.lease, !term.isFrozen {
             if world.now >= term.deadlines.finish {
                 let facts = [

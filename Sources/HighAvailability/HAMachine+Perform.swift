@@ -85,13 +85,12 @@ extension HAMachine {
             prepare(fence, timeline)
             return false
         case .promote(let fence):
-            if case .preparing(_, let timeline, _, _) = world.promotion {
-                setPromotion(.promoting(fence, timeline))
-            }
+            guard case .preparing(_, let timeline, _, _) = world.promotion else { return false }
+            setPromotion(.promoting(fence, timeline))
             world.isPromoteSignalled = true
             world.isMarkerUsed = true
             world.publishedRole = .promoted
-            start(.promote(fence))
+            start(.promote(fence, from: world.sample?.timeline ?? timeline, to: timeline))
             return false
         case .beginHandover(let candidate, let isLeaving, let request):
             world.handover = Handover(

@@ -14,6 +14,8 @@ extension HAMachine {
             return
         }
         storeAnswered()
+        world.glimpsedAt = world.now
+        world.viewSeenAt = world.now
         if view.problems != world.view?.problems ?? [], !view.problems.isEmpty {
             record(
                 "store.unreadable", .warning, "the store holds what cannot be read; it is left out",
@@ -35,6 +37,21 @@ extension HAMachine {
         let deferred = world.deferred
         world.deferred = []
         for pending in deferred { absorb(request: pending.id, pending.request) }
+    }
+
+    /// The view stays as it is: what differs from it is read whole, and that view counts.
+    mutating func absorb(glimpse: ClusterGlimpse) {
+        storeAnswered()
+        world.glimpsedAt = world.now
+        guard let known = world.view?.glimpse, known != glimpse else { return }
+        world.readWanted = true
+        record(
+            "store.unannounced", .routine, "the store changed without a word: reading all of it",
+            [
+                Fact("leader", glimpse.leader?.name), Fact("leader_changed", .bool(known.leader != glimpse.leader)),
+                Fact("request_changed", .bool(known.failoverVersion != glimpse.failoverVersion)),
+                Fact("configuration_changed", .bool(known.configurationVersion != glimpse.configurationVersion)),
+            ])
     }
 
     private mutating func notePause(_ view: ClusterView) {

@@ -105,8 +105,10 @@ public struct HAMachine: Sendable {
     /// Asks the rules; true when something was done that may change the next answer.
     private mutating func decide() -> Bool {
         guard !world.isLeaving else { return false }
+        // One copy for all of them: the world is large.
+        let asked = world
         for rule in Self.rules {
-            guard let verdict = rule(world) else { continue }
+            guard let verdict = rule(asked) else { continue }
             // The same answer again is no new decision: its facts may move (a position, a wait) without being news, and
             // what it wants is under way. Whatever is really begun again has another answer between.
             let isNews = lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
@@ -126,6 +128,7 @@ public struct HAMachine: Sendable {
         status.sample = world.isServerUp ? world.sample : nil
         status.view = world.view
         status.storeLastSeen = world.storeLastSeen
+        status.storeSilentSince = world.storeSilentSince
         status.leaderUntil = world.term?.deadlines.quit
         status.term = world.term?.fence ?? world.armedTerm
         status.isPaused = world.isPaused

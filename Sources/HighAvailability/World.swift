@@ -145,6 +145,13 @@ public struct World: Sendable {
     public var readInFlight: EffectID?
     public var readWanted = true
     public var nextReadAt: Instant = .distantPast
+    /// When the last answer to a read came, of whatever scope; and the last one that became the view.
+    public var glimpsedAt: Instant = .distantPast
+    public var viewSeenAt: Instant = .distantPast
+    /// A peer said that something of it is different: its entry is read then, for no signal tells of that.
+    public var membersReadAt: Instant?
+    /// Since when no change of the store would be told to us; nil: it would.
+    public var storeSilentSince: Instant?
     /// When the read in flight was begun.
     public var readSentAt: Instant = .distantPast
     public var cachedConfiguration: JSONObject?
@@ -184,6 +191,8 @@ public struct World: Sendable {
     public var isGuardReady = false
     public var isAdopting = false
     public var armedTerm: Fence?
+    /// Since when the term that is held has been without an armed guard; nil: it has one, or none is held.
+    public var unarmedSince: Instant?
     public var isSilent = false
     public var posture: GuardPosture?
     /// Not before, after the guard refused a posture.
@@ -274,6 +283,8 @@ public struct World: Sendable {
     /// When the silent were last found silent.
     public var silentSince: [String: Instant] = [:]
     public var watched: [PeerAddress] = []
+    /// The view that they were taken from.
+    public var peersOfViewAt: Instant = .distantPast
     /// When a leader that we do not stream from was last asked for its position.
     public var leaderAskedAt: Instant = .distantPast
 
@@ -296,6 +307,7 @@ public struct World: Sendable {
         self.settings = settings
         self.now = moment.now
         self.wall = moment.wall
+        self.storeSilentSince = moment.now
     }
 }
 
@@ -412,13 +424,22 @@ extension World {
     public func timeline(of control: ControlData) -> Timeline {
         switch control.state {
         case .inProduction, .shuttingDown, .inCrashRecovery:
-            guard let marker, marker.timeline == control.timeline.next else { return control.timeline }
+            guard let marker, marker.timeline > control.timeline else { return control.timeline }
             return marker.timeline
         case .shutDownInRecovery, .inArchiveRecovery:
             return max(control.timeline, control.minimumRecoveryTimeline)
         case .startingUp, .shutDown, .unrecognized:
             return control.timeline
         }
+    }
+
+    /// Whether a timeline was made beside the leader's line: the complete history of the leader's timeline goes back beyond
+    /// it and does not name it. No WAL of it can be streamed from the leader.
+    public func isOrphan(_ timeline: Timeline) -> Bool {
+        guard let view, let history = view.history, let theirs = leaderTimeline, timeline < theirs,
+            view.currentTimeline == theirs, let oldest = history.rows.first, timeline > oldest.timeline
+        else { return false }
+        return !history.rows.contains { $0.timeline == timeline }
     }
 
     /// Whether the view is newer than what we settled about the lease.
@@ -430,7 +451,7 @@ extension World {
     /// Whether the history that the running standby has of its own timeline contradicts the cluster's.
     public var isHistoryDifferent: Bool {
         guard let view, let sample, let localHistory, localHistory.currentTimeline == sample.timeline,
-            let history = view.history, history.currentTimeline == leaderTimeline
+            let history = view.history, view.currentTimeline == leaderTimeline
         else { return false }
         return localHistory.rows.contains { row in
             history.rows.contains { $0.timeline == row.timeline && $0.switchLSN != row.switchLSN }
@@ -451,7 +472,7 @@ extension World {
         }
         guard let record = view.promotions.records[marker.timeline], record.fence != marker.fence else { return false }
         if record.fence == view.leader?.fence { return true }
-        guard let row = view.history?.rows.last(where: { $0.timeline.next == marker.timeline }) else { return true }
+        guard let row = view.history?.rows.last(where: { $0.timeline < marker.timeline }) else { return true }
         return row.newLeader == record.leader
     }
 }

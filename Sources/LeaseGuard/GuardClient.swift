@@ -65,8 +65,9 @@ public final class GuardClient: Sendable {
     /// The connection stands. A stopped guard still counts: watch `rounds`.
     public var isAlive: Bool { connection.isOpen }
 
-    /// How often the guard has looked at the page. It looks at least every T/8 or 250 ms while a deadline is armed and each
-    /// second otherwise: a number that stands still for longer is a stopped guard, and the agent stops PostgreSQL itself.
+    /// How often the guard has looked at the page. It looks at least every T/8 or 4 s while a deadline is armed and each
+    /// second otherwise: a number that stands still for longer is a stopped guard (`StallWatch`), and the agent stops
+    /// PostgreSQL itself.
     public var rounds: UInt64 { connection.page.rounds }
 
     /// When the guard last looked at the page; nil if that cannot be read just now.

@@ -19,7 +19,7 @@ final class GuardConnection: Sendable {
     let reports: AsyncStream<GuardReport>
 
     private let socket: Int32
-    private let queue = DispatchQueue(label: "matriarch.guard", qos: .userInteractive)
+    private let queue = DispatchQueue(label: "matriarch.guard")
     private let continuation: AsyncStream<GuardReport>.Continuation
     private let state: Mutex<State>
     // Made once in `init`, then only cancelled; Dispatch's sources may be used from any thread.

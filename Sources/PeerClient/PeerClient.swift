@@ -14,6 +14,8 @@ import Synchronization
 /// neither repeated nor redirected.
 public final class PeerClient: Sendable {
     private static let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    /// Streams are followed on the thread that reads them: a heartbeat now and then wakes no other.
+    private static let loopExecutor = LoopExecutor(loops.next())
     /// Status documents are small; whoever sends more is no member.
     static let maximumAnswer = 4 << 20
 
@@ -93,8 +95,8 @@ public final class PeerClient: Sendable {
             open: { [weak self] url in
                 guard let self else { throw PeerError.shutDown }
                 return try await self.openStream(url)
-            }, loop: Self.loops.next(), logger: logger)
-        let task = Task {
+            }, loop: Self.loopExecutor.loop, logger: logger)
+        let task = Task(executorPreference: Self.loopExecutor) {
             await follower.run { word in
                 if heartbeats || word != .heartbeat { continuation.yield(word) }
             }
@@ -194,6 +196,20 @@ public final class PeerClient: Sendable {
             }
         }
         return tls
+    }
+}
+
+/// Runs tasks on an event loop's thread. They must not block, as nothing there may.
+private final class LoopExecutor: TaskExecutor {
+    let loop: any EventLoop
+
+    init(_ loop: any EventLoop) {
+        self.loop = loop
+    }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
 }
 

@@ -6,10 +6,10 @@ import PluginInterfaces
 
 /// One connection to a PostgreSQL server through libpq.
 ///
-/// Lives on a queue of its own, where waiting for the socket is allowed. Every wait has a deadline, and ends at once
+/// Lives on an executor where waiting for the socket is allowed, by default a queue of its own. Every wait has a deadline, and ends at once
 /// when the calling task is cancelled. A connection that broke or timed out is closed and stays so.
 public actor PostgresConnection {
-    private let executor: QueueExecutor
+    private let executor: any SerialExecutor
     private let target: ConnectionTarget
     private let waker: Waker
     // Touched on this actor's queue alone; libpq's own locks are not needed.
@@ -17,10 +17,10 @@ public actor PostgresConnection {
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-    private init(_ target: ConnectionTarget) {
+    private init(_ target: ConnectionTarget, _ executor: (any SerialExecutor)?) {
         self.target = target
         self.waker = Waker()
-        self.executor = QueueExecutor(label: "matriarch.postgres.connection")
+        self.executor = executor ?? QueueExecutor(label: "matriarch.postgres.connection")
     }
 
     isolated deinit {
@@ -29,11 +29,11 @@ public actor PostgresConnection {
 
     /// Connects and authenticates within the time given.
     public static func connect(
-        _ target: ConnectionTarget, within time: Duration
+        _ target: ConnectionTarget, on executor: (any SerialExecutor)? = nil, within time: Duration
     ) async throws(PostgresError) -> PostgresConnection {
         let until = SystemClock.now() + time
         let addresses = try await HostResolver.addresses(of: target.endpoint.host, until: until)
-        let connection = PostgresConnection(target)
+        let connection = PostgresConnection(target, executor)
         do throws(PostgresError) {
             try await connection.cancellable { connection throws(PostgresError) in
                 try connection.open(addresses, until: until)

@@ -3,16 +3,28 @@ public import Logging
 import PluginInterfaces
 
 /// Looks at the running server: one connection kept open, one query for everything.
+///
+/// It shares its executor with the connection, so that a look is one piece of work on one thread.
 public actor PostgresMonitor {
+    private nonisolated let executor: any SerialExecutor
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
     private var layout: PostgresLayout
     private var scope: ListeningScope
     private let logger: Logger
     private var connection: PostgresConnection?
     private var target: ConnectionTarget?
+    /// The last answer and what it was read as: an idle server gives the same again and again.
+    private var last: (answer: QueryResult, version: Int, sample: PostgresSample)?
     /// The furthest timeline that this run of the server was seen on.
     private var furthest: (start: String, timeline: Timeline)?
 
-    public init(layout: PostgresLayout, scope: ListeningScope = .configured, logger: Logger) {
+    /// - Parameter executor: where it waits for the server; nil: on a Dispatch queue of its own.
+    public init(
+        layout: PostgresLayout, scope: ListeningScope = .configured, executor: (any SerialExecutor)? = nil,
+        logger: Logger
+    ) {
+        self.executor = executor ?? QueueExecutor(label: "matriarch.postgres.monitor")
         self.layout = layout
         self.scope = scope
         self.logger = logger
@@ -22,6 +34,8 @@ public actor PostgresMonitor {
     public func use(_ layout: PostgresLayout, scope: ListeningScope) {
         self.layout = layout
         self.scope = scope
+        // What waits for a restart is judged by the layout.
+        last = nil
     }
 
     /// Closes the connection: before a start, after an exit.
@@ -42,7 +56,7 @@ public actor PostgresMonitor {
     /// may refuse the query; it is asked again.
     public func sample(within time: Duration) async -> Result<PostgresSample, PostgresError> {
         let until = SystemClock.now() + time
-        var last = PostgresError(.timedOut, "no time was left to look at PostgreSQL")
+        var failure = PostgresError(.timedOut, "no time was left to look at PostgreSQL")
         for _ in 0..<3 {
             let now = SystemClock.now()
             guard now < until else { break }
@@ -54,12 +68,17 @@ public actor PostgresMonitor {
                     let result = try await connection.query(
                         Self.statement, [Self.arrayText(layout.controlledParameters.map(\.name))],
                         within: until - takenAt)
+                    if var sample = last?.sample, last?.version == version, last?.answer == result {
+                        sample.takenAt = takenAt
+                        return .success(sample)
+                    }
                     var sample = try Self.read(result, takenAt: takenAt, serverVersion: version)
                     sample.pendingRestart = pendingRestart(sample.pendingRestart, result["controlled"])
                     keepTimeline(&sample)
+                    self.last = (result, version, sample)
                     return .success(sample)
                 } catch {
-                    last = error
+                    failure = error
                     if await !connection.isOpen { await disconnect() }
                     // 55000: it left or entered recovery between two functions of one query.
                     if error.sqlState == "55000" { continue }
@@ -70,14 +89,15 @@ public actor PostgresMonitor {
                 return .failure(error)
             }
         }
-        return .failure(last)
+        return .failure(failure)
     }
 
     private func connected(until: Instant) async throws(PostgresError) -> (PostgresConnection, isFresh: Bool) {
         let wanted = ConnectionTarget(local: layout, scope: scope, statementTimeout: .seconds(2))
         if let connection, target == wanted, await connection.isOpen { return (connection, false) }
         await disconnect()
-        let made = try await PostgresConnection.connect(wanted, within: until - SystemClock.now())
+        let made = try await PostgresConnection.connect(
+            wanted, on: executor, within: until - SystemClock.now())
         connection = made
         target = wanted
         return (made, true)

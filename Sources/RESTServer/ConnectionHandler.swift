@@ -13,7 +13,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private let connections: Connections
     private let ticket: UInt64
-    private var beats: RepeatedTask?
+    private var beat: PeerBeat?
+    private var nextBeat: Scheduled<Void>?
 
     init(connections: Connections, ticket: UInt64) {
         self.connections = connections
@@ -44,16 +45,25 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         endBeats()
-        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        let pause = TimeAmount(beat.interval)
-        beats = context.eventLoop.scheduleRepeatedTask(initialDelay: pause, delay: pause) { _ in
-            let context = bound.value
-            // A peer that does not read gets no more of them.
-            guard context.channel.isWritable, beat.beat() else { return }
-            let line = context.channel.allocator.buffer(string: beat.line)
-            context.writeAndFlush(NIOAny(HTTPServerResponsePart.body(.byteBuffer(line))), promise: nil)
-        }
+        self.beat = beat
+        schedule(beat, NIOLoopBound((self, context), eventLoop: context.eventLoop))
         promise?.succeed()
+    }
+
+    /// All streams beat at the same instants, multiples of the interval: one wake-up does for all of them.
+    private func schedule(_ beat: PeerBeat, _ bound: NIOLoopBound<(ConnectionHandler, ChannelHandlerContext)>) {
+        let interval = UInt64(max(1_000_000, TimeAmount(beat.interval).nanoseconds))
+        let next = (NIODeadline.now().uptimeNanoseconds / interval + 1) * interval
+        nextBeat = bound.value.1.eventLoop.scheduleTask(deadline: .uptimeNanoseconds(next)) {
+            let (handler, context) = bound.value
+            // A peer that does not read gets no more of them.
+            if context.channel.isWritable, beat.beat() {
+                let line = context.channel.allocator.buffer(string: beat.line)
+                context.writeAndFlush(NIOAny(HTTPServerResponsePart.body(.byteBuffer(line))), promise: nil)
+            }
+            // Unless that write ended the connection.
+            if handler.beat === beat { handler.schedule(beat, bound) }
+        }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -66,7 +76,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func endBeats() {
-        beats?.cancel()
-        beats = nil
+        beat = nil
+        nextBeat?.cancel()
+        nextBeat = nil
     }
 }

@@ -5,7 +5,8 @@ import HighAvailability
 struct LiveStatus {
     var status: AgentStatus
     var now: Instant
-    /// The store's view, when it is young enough to be relied on.
+    /// The store's view, while it can be relied on: it is young, or the store would have told of changes. After that it
+    /// counts for a third of `ttl`, for a store that fell silent is noticed after two thirds.
     var view: ClusterView?
     var mode: ClusterMode
     var state: MemberState
@@ -18,7 +19,10 @@ struct LiveStatus {
     init(_ status: AgentStatus, now: Instant) {
         self.status = status
         self.now = now
-        self.view = status.view.flatMap { now - $0.requestedAt < status.ttl ? $0 : nil }
+        self.view = status.view.flatMap { view in
+            guard let silence = status.storeSilentSince else { return view }
+            return now < max(view.requestedAt + status.ttl, silence + status.ttl / 3) ? view : nil
+        }
         // The kind of cluster outlives the view that told it.
         self.mode = ClusterMode(view: status.view)
         let sample = status.sample

@@ -21,8 +21,10 @@ struct PeerStream: Sendable {
         let changes = Task {
             for await _ in control.statusChanges() { wake.yield() }
         }
-        var interval = PeerBeatRules.interval(ttl: control.status().ttl)
-        var beat = PeerBeat(interval: interval, now: now, look: { wake.yield() })
+        var interval = Self.interval(control.status())
+        // Time alone changes what a status says only while nothing tells whether the view of the store is still true.
+        let look: @Sendable () -> Void = { if control.status().storeSilentSince != nil { wake.yield() } }
+        var beat = PeerBeat(interval: interval, now: now, look: look)
         channel.triggerUserOutboundEvent(beat, promise: nil)
         defer {
             changes.cancel()
@@ -42,18 +44,22 @@ struct PeerStream: Sendable {
                 // What waits for its second is looked at again then; a look too many does no harm.
                 channel.eventLoop.scheduleTask(in: TimeAmount(PeerStreamPacer.interval)) { wake.yield() }
             }
-            let wanted = PeerBeatRules.interval(ttl: status.ttl)
+            let wanted = Self.interval(status)
             if isFirst || wanted != interval {
                 // How long we may be silent from now on is told before we are.
                 isFirst = false
                 interval = wanted
                 beat.end()
                 try await write(PeerBeat.line(interval))
-                beat = PeerBeat(interval: interval, now: self.now, look: { wake.yield() })
+                beat = PeerBeat(interval: interval, now: self.now, look: look)
                 beat.statusWasLookedAt(isSent: true, now: now)
                 channel.triggerUserOutboundEvent(beat, promise: nil)
             }
         }
+    }
+
+    private static func interval(_ status: AgentStatus) -> Duration {
+        PeerBeatRules.interval(ttl: status.ttl, isLeading: status.leaderUntil != nil)
     }
 }
 

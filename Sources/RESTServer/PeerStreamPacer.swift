@@ -58,7 +58,11 @@ struct PeerBeatRules {
     }
 
     /// Between two heartbeats: short leases want to know of trouble soon, long ones must not cost more than they are worth.
-    static func interval(ttl: Duration) -> Duration { min(max(PeerStreamPacer.interval, ttl / 6), .seconds(5)) }
+    /// It is the holder whose silence the others act upon; who only follows is asked before anything hangs on it.
+    static func interval(ttl: Duration, isLeading: Bool) -> Duration {
+        let interval = min(max(PeerStreamPacer.interval, ttl / 6), .seconds(5))
+        return isLeading ? interval : interval * 3
+    }
 
     static let lookInterval: Duration = .seconds(5)
 

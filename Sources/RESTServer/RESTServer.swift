@@ -15,7 +15,7 @@ import Synchronization
 /// The agent's HTTP API.
 ///
 /// Health checks are answered from memory and never wait for the store, PostgreSQL or another client: connections are
-/// served on threads of the server's own, and one that sends nothing is closed after a while.
+/// served on a thread of the server's own, and one that sends nothing is closed after a while.
 ///
 /// `run()` lasts until the service is shut down gracefully or its task is cancelled. It throws only before it has
 /// listened: a taken port, an address that is not ours, a certificate that cannot be read.
@@ -28,7 +28,7 @@ public final class RESTServer: Service {
 
     /// After a graceful shutdown, requests in progress get this long.
     static let shutdownPatience: Duration = .seconds(2)
-    private static let loops = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    private static let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
     private let state: Mutex<State>
     private let control: any AgentControl

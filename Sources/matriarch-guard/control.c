@@ -6,20 +6,30 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define STATE_OFFSET 16
 #define IN_PRODUCTION 6
 
+// PostgreSQL writes the file in place as long as it runs, so it is opened once for a run; a file that has lost its name
+// (hands that put another in its place) is looked for again.
 static ssize_t read_control(unsigned char *bytes, size_t capacity) {
-    int file = openat(guard.postmaster.directory, "global/pg_control", O_RDONLY | O_CLOEXEC);
-    if (file < 0) return -1;
+    int *file = &guard.postmaster.control_file;
+    struct stat status;
+    if (*file >= 0 && (fstat(*file, &status) != 0 || status.st_nlink == 0)) control_forget();
+    if (*file < 0) *file = openat(guard.postmaster.directory, "global/pg_control", O_RDONLY | O_CLOEXEC);
+    if (*file < 0) return -1;
     ssize_t length;
     do {
-        length = read(file, bytes, capacity);
+        length = pread(*file, bytes, capacity, 0);
     } while (length < 0 && errno == EINTR);
-    close(file);
     return length;
+}
+
+void control_forget(void) {
+    if (guard.postmaster.control_file >= 0) close(guard.postmaster.control_file);
+    guard.postmaster.control_file = -1;
 }
 
 // A crashed primary's file says "in production" until the startup process writes to it: until the bytes differ from those

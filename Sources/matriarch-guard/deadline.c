@@ -134,6 +134,7 @@ static void became_silent(int64_t now) {
     guard.postmaster.adopted = false;
     if (guard.postmaster.pidfd >= 0) close(guard.postmaster.pidfd);
     if (guard.postmaster.directory >= 0) close(guard.postmaster.directory);
+    control_forget();
     guard.postmaster.pidfd = -1;
     guard.postmaster.directory = -1;
     guard.stopping = (struct stopping){0};
@@ -289,22 +290,37 @@ void deadline_supervise(int64_t now) {
     }
 }
 
-// When the guard must be awake next.
-int64_t deadline_next(int64_t now) {
+// Whether this mode looks at pg_control, once a second.
+static bool reads_control(void) {
+    if (guard.postmaster.life != RUNNING) return false;
+    return guard.mode == MG_MODE_REPLICA || (guard.mode == MG_MODE_STOPPING && !guard.lease.armed);
+}
+
+// How long the guard may sleep when nothing calls it. What cannot wait calls it: an offer in the page (the event), the
+// postmaster's end, a request, the deadline itself. So this bounds only how soon its standing still can be noticed, which
+// the agent reckons by the same rule (mg_round_interval).
+static int64_t longest_round(void) {
     int64_t round = SECOND;
-    if (guard.lease.armed) {
-        round = guard.lease.granted / 8;
-        if (round > 250 * MILLISECOND) round = 250 * MILLISECOND;
-        if (round < MILLISECOND) round = MILLISECOND;
-    }
+    if (guard.lease.armed && !reads_control()) round = mg_round_interval(guard.lease.granted);
+    // A watchdog starves between two rounds that are too far apart.
+    if (guard.watchdog_path && guard.watchdog_timeout / 4 < round) round = guard.watchdog_timeout / 4;
     if (guard.tick > 0 && guard.tick < round) round = guard.tick;
     if (guard.stopping.active || guard.postmaster.life == LEFTOVERS) round = 10 * MILLISECOND;
-    int64_t next = now + round;
+    return round;
+}
+
+// When the guard must be awake next.
+int64_t deadline_next(int64_t now) {
+    int64_t next = now + longest_round();
     if (guard.lease.armed && guard.lease.quit < next) next = guard.lease.quit;
     if (guard.postmaster.life == RUNNING && !guard.stopping.active) {
         if (guard.control_suspect && guard.control_next < next) next = guard.control_next;
         if (guard.grace_until > now && guard.grace_until < next) next = guard.grace_until;
+        if (guard.terminate_at > now && guard.terminate_at < next) next = guard.terminate_at;
     }
+    for (int i = 0; i < STRANGERS; i++)
+        if (guard.strangers[i].descriptor >= 0 && guard.strangers[i].since + HELLO_LIMIT < next)
+            next = guard.strangers[i].since + HELLO_LIMIT;
     if ((guard.stopping.active || guard.postmaster.life == LEFTOVERS) && guard.stopping.kill_at > now
         && guard.stopping.kill_at < next)
         next = guard.stopping.kill_at;

@@ -56,6 +56,7 @@ struct postmaster {
     ino_t directory_inode;
     int directory;  // descriptor
     char directory_path[MG_DIRECTORY_LIMIT];
+    int control_file;            // pg_control while it is read; -1: not open
     unsigned char control[512];  // pg_control as it was before the start
     ssize_t control_length;
 };
@@ -125,6 +126,7 @@ bool process_identify(pid_t pid, dev_t *executable_device, ino_t *executable_ino
 // control.c
 enum control_state { CONTROL_UNREADABLE, CONTROL_STALE, CONTROL_OTHER, CONTROL_PRODUCTION };
 void control_remember(void);
+void control_forget(void);
 enum control_state control_read(void);
 
 // deadline.c

@@ -28,7 +28,7 @@ struct guard guard = {
     .state = -1,
     .agent = {.descriptor = -1, .page_descriptor = -1, .event = -1},
     .strangers = {{.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}},
-    .postmaster = {.pidfd = -1, .directory = -1},
+    .postmaster = {.pidfd = -1, .directory = -1, .control_file = -1},
 };
 
 static const char usage[] =
@@ -244,7 +244,8 @@ static void run(void) {
         if (finished(now)) return;
 
         now = mg_boottime();
-        set_wake(deadline_next(now));
+        int64_t next = deadline_next(now);
+        set_wake(next);
         enum { SIGNALS, WAKE, LISTENER, AGENT, EVENT, PIDFD, FIRST_STRANGER };
         struct pollfd watched[FIRST_STRANGER + STRANGERS] = {
             [SIGNALS] = {.fd = guard.signals, .events = POLLIN},
@@ -257,9 +258,10 @@ static void run(void) {
         };
         for (int i = 0; i < STRANGERS; i++)
             watched[FIRST_STRANGER + i] = (struct pollfd){.fd = guard.strangers[i].descriptor, .events = POLLIN};
-        if (poll(watched, FIRST_STRANGER + STRANGERS, 2000) <= 0) continue;
+        // The timer goes by the clock of the deadlines; should it fail, the wait ends all the same. (What it has counted
+        // is forgotten when it is set again.)
+        if (poll(watched, FIRST_STRANGER + STRANGERS, (int)((next - now) / MILLISECOND) + 1000) <= 0) continue;
         now = mg_boottime();
-        if (watched[WAKE].revents) drain(guard.wake);
         if (watched[EVENT].revents) drain(guard.agent.event);
         if (watched[SIGNALS].revents) read_signals();
         if (watched[AGENT].revents) {

@@ -37,6 +37,7 @@ static const char *take_directory(const char *path) {
         return "the data directory cannot be opened";
     }
     if (guard.postmaster.directory >= 0) close(guard.postmaster.directory);
+    control_forget();
     guard.postmaster.directory = directory;
     guard.postmaster.directory_device = status.st_dev;
     guard.postmaster.directory_inode = status.st_ino;

@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 /// The arithmetic of the safety rules, section 3, in milliseconds after s for a store with E = s + T.
@@ -81,7 +82,7 @@ struct LeaseDeadlinesTests {
     }
 
     @Test func `a session too short for any renewal ends the agent, with the reason`() throws {
-        let cluster = Cluster(1, ttl: .milliseconds(500))
+        let cluster = SimulatedCluster(1, ttl: .milliseconds(500))
         cluster.startAll()
         cluster.run(for: .seconds(2))
         #expect(cluster["pg1"].exit?.code == 1)

@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 struct LeaseStories {
@@ -151,7 +152,7 @@ struct LeaseStories {
 
     enum Loss: String, CaseIterable { case answerLost, lost, notSent }
 
-    private func faultOnce(_ cluster: Cluster, _ loss: Loss, _ matches: @escaping (Effect) -> Bool) {
+    private func faultOnce(_ cluster: SimulatedCluster, _ loss: Loss, _ matches: @escaping (Effect) -> Bool) {
         var done = false
         cluster.fault = { _, effect in
             guard !done, matches(effect) else { return nil }
@@ -195,7 +196,7 @@ struct LeaseStories {
 
     @Test(arguments: Loss.allCases)
     func `publishing with no clear outcome heals`(loss: Loss) throws {
-        let cluster = Cluster(3)
+        let cluster = SimulatedCluster(3)
         faultOnce(cluster, loss) { effect in
             guard case .commit(_, let change) = effect, case .putMember? = change.writes.first else { return false }
             return true
@@ -206,7 +207,7 @@ struct LeaseStories {
 
     @Test(arguments: Loss.allCases)
     func `the race for initialize with no clear outcome ends in a cluster`(loss: Loss) throws {
-        let cluster = Cluster(3)
+        let cluster = SimulatedCluster(3)
         faultOnce(cluster, loss) { effect in
             guard case .commit(_, let change) = effect else { return false }
             return change.writes.contains(.beginInitialize)

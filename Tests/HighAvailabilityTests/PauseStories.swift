@@ -1,15 +1,16 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 struct PauseStories {
-    private func paused(_ ttl: Duration = .seconds(3)) throws -> (Cluster, leader: String, others: [String]) {
+    private func paused(_ ttl: Duration = .seconds(3)) throws -> (SimulatedCluster, leader: String, others: [String]) {
         let (cluster, leader, others) = try calmCluster(ttl: ttl)
         pause(cluster, true)
         return (cluster, leader, others)
     }
 
-    private func pause(_ cluster: Cluster, _ on: Bool) {
+    private func pause(_ cluster: SimulatedCluster, _ on: Bool) {
         cluster.store.setConfiguration("pause", .bool(on))
         cluster.signalAll()
         cluster.run(for: .seconds(1))

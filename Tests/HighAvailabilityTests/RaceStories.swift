@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 struct RaceStories {
@@ -200,7 +201,7 @@ struct IdentityStories {
         for name in cluster.names { cluster.killAgent(cluster[name]) }
         for name in cluster.names { cluster[name].postgres.run?.isAdopted = true }
         cluster.run(for: .seconds(40))
-        cluster.store = VirtualStore()
+        cluster.store = ModelStore()
         // The guard stopped the primary meanwhile; hands start it, without an agent.
         cluster[leader].postgres.run = .init(isPrimary: true, isAdopted: true, started: 999)
         cluster.start(cluster[others[0]])
@@ -218,7 +219,7 @@ struct IdentityStories {
     }
 
     @Test func `initialize was left behind by a bootstrap that died: everybody waits and says for what`() throws {
-        let cluster = Cluster(2)
+        let cluster = SimulatedCluster(2)
         _ = cluster.store.commit(ClusterChange(if: [], [.beginInitialize]), name: "x", session: nil)
         cluster.startAll()
         cluster.run(for: .seconds(60))
@@ -234,7 +235,7 @@ struct IdentityStories {
     }
 
     @Test func `a bootstrap that fails takes its key back before the agent ends`() throws {
-        let cluster = Cluster(2)
+        let cluster = SimulatedCluster(2)
         cluster.fault = { node, effect in
             if case .startJob(_, .bootstrap) = effect, node.name == "pg1" { return .notSent }
             return nil
@@ -248,7 +249,7 @@ struct IdentityStories {
     }
 
     @Test func `the bootstrapper is frozen while another bootstraps: it copies the winner's data`() throws {
-        let cluster = Cluster(2, ttl: .seconds(3))
+        let cluster = SimulatedCluster(2, ttl: .seconds(3))
         cluster.startAll()
         try #require(cluster.run(until: { $0.saidAnywhere("bootstrap.begin") }, within: .seconds(5)) != nil)
         let first = cluster.said("pg1", "bootstrap.begin") ? "pg1" : "pg2"

@@ -1,6 +1,7 @@
 import ClusterModel
 import Glibc
 import HighAvailability
+import Simulation
 import Testing
 
 /// Anything may fail at any time. What must hold is checked at every step; when the faults stop, the cluster heals.
@@ -19,7 +20,7 @@ struct RandomWalkTests {
     }
 
     private func walk(seed: UInt64, rounds: Int, withPause: Bool) {
-        let cluster = Cluster(3, ttl: .seconds(3), seed: seed) { settings, name in
+        let cluster = SimulatedCluster(3, ttl: .seconds(3), seed: seed) { settings, name in
             settings.loopWait = .seconds(1)
             settings.primaryStartTimeout = .seconds(10)
             if seed % 3 == 0, name == "pg3" { settings.tags = Tags(["failover_priority": 3]) }
@@ -28,7 +29,7 @@ struct RandomWalkTests {
         cluster.jitter = .milliseconds(3)
         var random = SplitMix(seed: seed &* 7919)
         func chance(_ percent: UInt64) -> Bool { random.next() % 100 < percent }
-        func anyNode() -> Node { cluster[cluster.names[Int(random.next() % 3)]] }
+        func anyNode() -> SimulatedMember { cluster[cluster.names[Int(random.next() % 3)]] }
         cluster.startAll()
         cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30))
 

@@ -1,9 +1,10 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 struct RequestStories {
-    private func answer(_ cluster: Cluster, _ name: String, _ request: OperatorRequest) -> OperatorAnswer? {
+    private func answer(_ cluster: SimulatedCluster, _ name: String, _ request: OperatorRequest) -> OperatorAnswer? {
         let id = cluster.ask(name, request)
         cluster.run(until: { $0.answer(id) != nil }, within: .seconds(60))
         return cluster.answer(id)

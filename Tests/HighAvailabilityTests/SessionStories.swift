@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 /// The machine alone, event by event: what it does with the session.
@@ -9,7 +10,7 @@ struct SessionStories {
         var now = Instant(nanoseconds: 1_000_000_000)
 
         init(ttl: Duration = .seconds(30)) {
-            var settings = Cluster(1, ttl: ttl)["pg1"].settings
+            var settings = SimulatedCluster(1, ttl: ttl)["pg1"].settings
             settings.ttl = ttl
             machine = HAMachine(
                 identity: MemberIdentity(

@@ -1,5 +1,6 @@
 import ClusterModel
 import HighAvailability
+import Simulation
 import Testing
 
 struct SwitchoverStories {
@@ -191,7 +192,7 @@ struct SwitchoverStories {
     }
 
     @Test func `SIGTERM during a bootstrap leaves nothing behind in the store`() throws {
-        let cluster = Cluster(1)
+        let cluster = SimulatedCluster(1)
         cluster.startAll()
         try #require(cluster.run(until: { $0.said("pg1", "bootstrap.begin") }, within: .seconds(5)) != nil)
         cluster.deliver(cluster["pg1"], .stopAsked)

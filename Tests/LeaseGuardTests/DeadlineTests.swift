@@ -212,6 +212,28 @@ struct DeadlineTests {
         }
     }
 
+    @Test("A quiet guard sleeps an eighth of the lease, and takes an offer at once")
+    func rounds() async throws {
+        try await GuardedServer.with { server in
+            let client = try await server.connect()
+            // T = 8.6 s: a round each 1075 ms.
+            let first = try await server.startPrimary(client, quit: .seconds(8))
+            var last = try #require(client.lastRound)
+            for _ in 0..<2 {
+                let before = last
+                try await eventually { client.lastRound.map { $0 > before } ?? false }
+                last = client.lastRound ?? last
+                #expect(last - before <= .milliseconds(1075) + slack)
+            }
+            #expect(last - (first.quit - .seconds(8)) >= .milliseconds(1500))
+            let rounds = client.rounds
+            let offered = BootClock.now
+            client.arm(server.deadline(.seconds(8)))
+            try await eventually { client.rounds > rounds }
+            #expect(BootClock.now - offered < .milliseconds(500))
+        }
+    }
+
     @Test("A pause suspends the deadline; resumed without a renewal it is stopped within the grace")
     func pause() async throws {
         try await GuardedServer.with { server in

@@ -90,6 +90,65 @@ struct ReplicationTests {
         }
     }
 
+    /// As the agent does it, who is the server's own account.
+    private func leaveOut(_ server: TestServer, from: UInt32, to target: UInt32) throws {
+        let directory = server.layout.dataDirectory
+        try TimelineNumbers.leaveOut(dataDirectory: directory, from: Timeline(from), to: Timeline(target))
+        for number in (from + 1)..<target {
+            TestAccount.own("\(directory)/pg_wal/\(TimelineAncestry.fileName(Timeline(number)))")
+        }
+    }
+
+    @Test func aPromotionLeavesOutNumbersAndStandbysFollowAcrossTheGap() async throws {
+        try await withServers(["a", "b", "c"]) { servers in
+            let a = servers[0]
+            let b = servers[1]
+            let c = servers[2]
+            try await pair(a, b)
+            try await c.clone(from: a)
+            try await c.start(.standby(StandbySettings(upstream: a.endpoint)))
+            _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1, 100)")
+            let written = try #require(try await a.sql("SELECT pg_current_wal_flush_lsn()").flatMap { LSN(text: $0) })
+            for standby in [b, c] { try await standby.sampled { ($0.replayLSN ?? .zero) >= written } }
+            try await a.kill9()
+
+            // Somebody else may have made timeline 2 meanwhile.
+            try leaveOut(b, from: 1, to: 3)
+            try b.promote()
+            let promoted = try await b.sampled { !$0.isInRecovery }
+            #expect(promoted.timeline == Timeline(3))
+            _ = try await b.sql("INSERT INTO public.t VALUES (0)")
+            let ancestry = try TimelineAncestry.read(dataDirectory: b.layout.dataDirectory, timeline: Timeline(3))
+            #expect(ancestry?.ancestry.steps.map(\.timeline) == [Timeline(1)])
+
+            // A running standby of timeline 1 follows to timeline 3, past a number that nobody made.
+            let files = try await c.files()
+            _ = try await files.write(.standby(StandbySettings(upstream: b.endpoint)))
+            try await c.postmaster.reload(try #require(c.postmaster.running()))
+            let following = try await c.sampled {
+                $0.replicationState == .streaming && $0.receiver?.receivedTimeline == Timeline(3)
+            }
+            #expect(following.isInRecovery)
+            #expect(try await c.sql("SELECT count(*) FROM public.t WHERE true") != nil)
+
+            // What a promotion that did not happen left behind is taken back before a start as a standby.
+            let process = try #require(c.postmaster.running())
+            #expect(try await c.postmaster.stopFast(process, within: .seconds(20)) == .stopped(by: .fast))
+            try leaveOut(c, from: 3, to: 6)
+            try TimelineNumbers.takeBack(dataDirectory: c.layout.dataDirectory)
+            for left in [4, 5] {
+                let name = TimelineAncestry.fileName(Timeline(UInt32(left)))
+                #expect(access("\(c.layout.dataDirectory)/pg_wal/\(name)", F_OK) != 0)
+            }
+            try await c.start(.standby(StandbySettings(upstream: b.endpoint)))
+            try await c.sampled { $0.replicationState == .streaming && $0.timeline == Timeline(3) }
+            // Two more in a row, from the new line.
+            try leaveOut(c, from: 3, to: 6)
+            try c.promote()
+            #expect(try await c.sampled { !$0.isInRecovery }.timeline == Timeline(6))
+        }
+    }
+
     @Test func aPrimaryThatShutDownInOrderFollowsWithoutRewind() async throws {
         try await withServers(["a", "b"]) { servers in
             let a = servers[0]

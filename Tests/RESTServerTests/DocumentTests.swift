@@ -68,10 +68,22 @@ import Testing
         #expect(document["x_matriarch"]?["position"] == nil)
     }
 
-    @Test func anOldViewSaysThatTheClusterIsUnlocked() {
+    /// Since when the store is silent and how old the view is, in parts of a third of `ttl` and milliseconds.
+    @Test(arguments: [
+        // While the store tells of changes, no news is good news, however long there was none.
+        (silent: nil, age: 300, isUnlocked: false), (silent: nil, age: 1, isUnlocked: false),
+        (silent: (1, -1), age: 300, isUnlocked: false), (silent: (1, 0), age: 300, isUnlocked: true),
+        (silent: (1, 0), age: 2, isUnlocked: false), (silent: (300, 0), age: 2, isUnlocked: false),
+        (silent: (300, 0), age: 3, isUnlocked: true),
+    ])
+    func anOldViewOfASilentStoreSaysThatTheClusterIsUnlocked(
+        _ silent: (Int, Int64)?, _ age: Int, _ isUnlocked: Bool
+    ) {
         var status = Sample.replica()
-        status.view?.requestedAt = Sample.now - status.ttl
-        #expect(StatusDocument.make(status: status, now: Sample.now)["cluster_unlocked"] == true)
+        let third = status.ttl / 3
+        status.view?.requestedAt = Sample.now - third * age
+        status.storeSilentSince = silent.map { Sample.now - third * $0.0 - .milliseconds($0.1) }
+        #expect((StatusDocument.make(status: status, now: Sample.now)["cluster_unlocked"] == true) == isUnlocked)
         status.view = nil
         #expect(StatusDocument.make(status: status, now: Sample.now)["cluster_unlocked"] == true)
     }

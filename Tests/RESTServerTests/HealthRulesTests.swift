@@ -27,7 +27,9 @@ import Testing
             status.sample = nil
             status.state = .crashed
         case "primary, server silent": status.sample = nil
-        case "primary, store lost": status.view?.requestedAt = Sample.now - .seconds(31)
+        case "primary, store lost":
+            status.view?.requestedAt = Sample.now - .seconds(31)
+            status.storeSilentSince = Sample.now - .seconds(31)
         case "primary, paused, store lost":
             status.view = nil
             status.leaderUntil = nil
@@ -44,10 +46,15 @@ import Testing
         case "replica, quorum":
             status.view?.configuration = ["synchronous_mode": "quorum"]
             status.view?.sync = SyncState(leader: "pg1", quorum: 1, standbys: ["pg2", "pg3"])
+        case "replica, sync, quiet for an hour":
+            status.view?.configuration = ["synchronous_mode": true]
+            status.view?.sync = SyncState(leader: "pg1", quorum: 0, standbys: ["pg2"])
+            status.view?.requestedAt = Sample.now - .seconds(3600)
         case "replica, sync, store lost":
             status.view?.configuration = ["synchronous_mode": true]
             status.view?.sync = SyncState(leader: "pg1", quorum: 0, standbys: ["pg2"])
             status.view?.requestedAt = Sample.now - .seconds(60)
+            status.storeSilentSince = Sample.now - .seconds(40)
         case "replica, archive":
             status.sample?.receiver = nil
             status.sample?.hasRestoreCommand = true
@@ -106,6 +113,7 @@ import Testing
         Case("replica, sync", "/async", 503), Case("replica, sync", "/quorum", 503),
         Case("replica, sync", "/read-only-sync", 200), Case("replica, sync", "/read-only-quorum", 503),
         Case("replica, sync", "/replica", 200), Case("replica, sync, store lost", "/sync", 503),
+        Case("replica, sync, quiet for an hour", "/sync", 200),
         Case("replica, quorum", "/quorum", 200), Case("replica, quorum", "/sync", 503),
         Case("replica, quorum", "/read-only-quorum", 200),
         Case("replica, standby leader", "/standby-leader", 200), Case("replica, standby leader", "/leader", 200),

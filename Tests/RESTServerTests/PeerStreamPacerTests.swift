@@ -75,7 +75,10 @@ import Testing
 
     @Test(arguments: [(2, 1000), (3, 1000), (6, 1000), (12, 2000), (20, 3333), (30, 5000), (300, 5000)])
     func longLeasesBeatSlower(_ ttl: Int, _ milliseconds: Int64) {
-        #expect(PeerBeatRules.interval(ttl: .seconds(ttl)).milliseconds == milliseconds)
+        #expect(PeerBeatRules.interval(ttl: .seconds(ttl), isLeading: true).milliseconds == milliseconds)
+        // Whose silence makes nobody race.
+        let following = PeerBeatRules.interval(ttl: .seconds(ttl), isLeading: false)
+        #expect(following == PeerBeatRules.interval(ttl: .seconds(ttl), isLeading: true) * 3)
     }
 }
 

@@ -1,3 +1,4 @@
+import ClusterHarness
 import ClusterModel
 import Glibc
 import Testing

@@ -1,39 +1,8 @@
+import ClusterHarness
 import Testing
 
-/// The judge of the other tests has tests of its own: a harness that sees nothing passes everything.
+/// The harness has tests of its own: one that sees nothing passes everything. Its judge's are in FaultTests.
 @Suite struct HarnessTests {
-    private func write(_ member: String, _ timeline: Int, _ time: Double) -> Acknowledgement {
-        Acknowledgement(
-            member: member, writer: member, number: Int(time * 1000), timeline: timeline, sent: time - 0.001,
-            acknowledged: time)
-    }
-
-    @Test func oneWriterAfterAnotherIsRight() throws {
-        try Writers.requireOneWriter([])
-        try Writers.requireOneWriter([write("a", 1, 1), write("a", 1, 2), write("b", 2, 3), write("a", 3, 4)])
-        // A crash in place keeps the timeline and the member.
-        try Writers.requireOneWriter([write("a", 1, 1), write("a", 1, 9)])
-    }
-
-    @Test func anAcknowledgementAfterTheSuccessorsFirstIsFound() {
-        #expect(throws: SystemFailure.self) {
-            try Writers.requireOneWriter([write("a", 1, 1), write("b", 2, 2), write("a", 1, 2.1), write("b", 2, 3)])
-        }
-    }
-
-    @Test func twoMembersOnOneTimelineAreFound() {
-        #expect(throws: SystemFailure.self) {
-            try Writers.requireOneWriter([write("a", 2, 1), write("b", 2, 2)])
-        }
-        #expect(throws: SystemFailure.self) { try Writers.requireOneWriter([write("a", 0, 1)]) }
-    }
-
-    @Test func theGapIsTheLongestSilenceAfterTheFault() {
-        let writes = [1.0, 1.5, 2.0, 4.0, 4.1].map { write("a", 1, $0) }
-        #expect(abs(Writers.gap(writes, around: 2.0) - 2.0) < 1e-9)
-        #expect(abs(Writers.gap(writes, around: 4.0) - 0.1) < 1e-9)
-    }
-
     @Test func processesAreStartedFollowedAndEnded() async throws {
         try await onThread {
             let result = try CommandResult.run(["/bin/sh", "-c", "pwd; exit 3"], directory: "/tmp")

@@ -1,6 +1,5 @@
 #if ZooKeeper
     import ClusterModel
-    import Dispatch
     import PluginInterfaces
     import Synchronization
 
@@ -12,7 +11,7 @@
         private struct State {
             var result: Result<Value, CallFailure>?
             var waiter: CheckedContinuation<Result<Value, CallFailure>, Never>?
-            var timer: (any DispatchSourceTimer)?
+            var deadline: UInt64?
         }
 
         // All mutable state is behind this lock; the class is open to a subclass that keeps memory for C alive.
@@ -23,17 +22,17 @@
         /// Gives the result; false when there was one already.
         @discardableResult
         func finish(_ result: sending Result<Value, CallFailure>) -> Bool {
-            let (waiter, timer, isFirst) = state.withLock {
-                state -> (CheckedContinuation<Result<Value, CallFailure>, Never>?, (any DispatchSourceTimer)?, Bool) in
+            let (waiter, deadline, isFirst) = state.withLock {
+                state -> (CheckedContinuation<Result<Value, CallFailure>, Never>?, UInt64?, Bool) in
                 guard state.result == nil else { return (nil, nil, false) }
                 state.result = result
                 defer {
                     state.waiter = nil
-                    state.timer = nil
+                    state.deadline = nil
                 }
-                return (state.waiter, state.timer, true)
+                return (state.waiter, state.deadline, true)
             }
-            timer?.cancel()
+            if let deadline { Deadlines.shared.remove(deadline) }
             waiter?.resume(returning: result)
             return isFirst
         }
@@ -44,24 +43,13 @@
                 let early = state.withLock { state -> Result<Value, CallFailure>? in
                     if let result = state.result { return result }
                     state.waiter = continuation
-                    let timer = DispatchSource.makeTimerSource(flags: .strict, queue: Deadlines.queue)
-                    let left = max(0, (deadline - SystemClock.now()).nanosecondsClamped)
-                    timer.schedule(
-                        deadline: .now() + .nanoseconds(Int(left)), repeating: .never, leeway: .nanoseconds(0))
-                    timer.setEventHandler { [weak self] in
+                    state.deadline = Deadlines.shared.add(deadline) { [weak self] in
                         self?.finish(.failure(CallFailure(.operationTimeout, .unknown)))
                     }
-                    state.timer = timer
-                    timer.activate()
                     return nil
                 }
                 if let early { continuation.resume(returning: early) }
             }
         }
-    }
-
-    /// The queue on which deadlines fire; nothing on it blocks.
-    enum Deadlines {
-        static let queue = DispatchQueue(label: "zookeeper.deadlines", qos: .userInteractive)
     }
 #endif

@@ -130,18 +130,20 @@
 
         private func only(_ keys: [StoreKey]) async throws(CallFailure) -> ReadPass {
             var pass = ReadPass()
-            var replies: [(StoreKey, PendingReply<NodeStat>?, PendingReply<Node>)] = []
-            for key in keys {
-                let path = paths.path(key)
-                let watch = KeyPaths.watched.contains(key) ? handle.exists(path, watch: true) : nil
-                replies.append((key, watch, handle.get(path, watch: false)))
+            let replies = keys.map { key in
+                (key, handle.get(paths.path(key), watch: KeyPaths.watched.contains(key)))
             }
             // Last, so that a key's going shows in its parent. One key alone is always as it was at one instant.
             let parents = keys.count > 1 ? Set(keys.map { Self.parent(paths.path($0)) }).sorted() : []
             let stats = parents.map { handle.exists($0, watch: false) }
-            for (key, watch, reply) in replies {
-                if let watch { _ = try await value(watch) }
-                if let node = try await value(reply) { pass.add(key, node) }
+            for (key, reply) in replies {
+                if let node = try await value(reply) {
+                    pass.add(key, node)
+                } else if KeyPaths.watched.contains(key) {
+                    // Such a read leaves no watch on what is not there.
+                    let appeared = try await value(handle.exists(paths.path(key), watch: true))
+                    if appeared != nil { pass.isTorn = true }
+                }
             }
             for reply in stats {
                 if let stat = try await value(reply) { pass.newest = max(pass.newest, stat.childrenModified) }

@@ -43,8 +43,7 @@
             return probe
         }
 
-        private static let queue = DispatchQueue(
-            label: "zookeeper.probes", qos: .userInitiated, attributes: .concurrent)
+        private static let queue = DispatchQueue(label: "zookeeper.probes", attributes: .concurrent)
 
         /// Asks all servers at once; the answers in the servers' order. Blocks as long as the slowest, within the limit.
         static func askAll(_ servers: [ServerAddress], within limit: Duration) -> [ServerProbe?] {

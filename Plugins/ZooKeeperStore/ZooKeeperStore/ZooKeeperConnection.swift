@@ -59,7 +59,7 @@
         let openedAt: Instant
         let state = Mutex(State())
         private let signal: @Sendable (StoreSignal) -> Void
-        private let queue = DispatchQueue(label: "zookeeper.connection", qos: .userInitiated)
+        private let queue = DispatchQueue(label: "zookeeper.connection")
 
         init(
             settings: ZooKeeperSettings, paths: KeyPaths, asked: Duration, resume: ClientIdentity?,

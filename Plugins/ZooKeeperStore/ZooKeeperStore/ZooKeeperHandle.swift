@@ -366,7 +366,7 @@
         /// Where the library's own messages go; the latest store's logger. Handed over to a queue: no logging on the
         /// library's threads.
         static let messages = Mutex<(@Sendable (String) -> Void)?>(nil)
-        private static let messageQueue = DispatchQueue(label: "zookeeper.messages", qos: .utility)
+        private static let messageQueue = DispatchQueue(label: "zookeeper.messages")
 
         private static let logCallback: log_callback_fn = { message in
             guard let message else { return }

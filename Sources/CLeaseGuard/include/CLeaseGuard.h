@@ -83,6 +83,9 @@ void mg_lease_take(struct mg_lease *lease, const struct mg_offer *offer);
 void mg_lease_end(struct mg_lease *lease, struct mg_term term);
 const char *mg_verdict_text(enum mg_verdict verdict);
 
+// How long a guard with an armed lease of this T sleeps at most, if nothing calls it: T/8, 4 s at the longest.
+int64_t mg_round_interval(int64_t granted);
+
 // MARK: The page
 
 #define MG_PAGE_BYTES 4096

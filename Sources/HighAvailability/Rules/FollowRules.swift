@@ -49,6 +49,9 @@ enum FollowRules {
         }
         if timeline == theirs { return start(world, "rejoin.start", facts) }
         let isRewound = world.rewoundTo == leader.fence
+        if world.isOrphan(timeline), !isRewound {
+            return diverged(world, "our timeline \(timeline) is not in the leader's history", facts)
+        }
         guard let end = world.end(of: timeline) else {
             if !wasPrimary || isRewound { return start(world, "rejoin.start", facts) }
             // The leader writes the history right after its promotion; without it only pg_rewind can tell.
@@ -85,6 +88,14 @@ enum FollowRules {
                 [Fact("why", world.needsClone)], .startJob(.stop(.fast)))
         }
         guard let sample = world.sample else {
+            // A standby that is short of what it had replayed before answers nobody until it has got it from the leader.
+            if !world.isPaused, !world.mayAcknowledge, world.upstream != nil, let wanted = world.wantedUpstream,
+                !isSame(world.upstream, wanted), world.now >= world.nextJobAt
+            {
+                return Verdict(
+                    "follow.upstream", .action, "following \(wanted.name)",
+                    [Fact("leader", leader.name), Fact("upstream", wanted.name)], .startJob(.follow(wanted)))
+            }
             return .wait("postgres.noAnswer", "PostgreSQL runs and does not answer yet")
         }
         let prefix = world.isPaused ? "PAUSE: " : ""
@@ -117,6 +128,11 @@ enum FollowRules {
             if world.isHistoryDifferent {
                 return Verdict(
                     "follow.diverged", .warning, "our timeline \(sample.timeline) has another past than the cluster's",
+                    facts, .stopDiverged(leader.fence))
+            }
+            if world.isOrphan(sample.timeline) {
+                return Verdict(
+                    "follow.diverged", .warning, "our timeline \(sample.timeline) is not in the leader's history",
                     facts, .stopDiverged(leader.fence))
             }
             // A standby never has more than the primary it follows.

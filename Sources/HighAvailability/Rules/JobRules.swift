@@ -7,7 +7,7 @@ enum JobRules {
         let name = running.job.name
         if running.isCancelling { return .wait("job.cancelling", "cancelling: \(name)") }
         switch running.job {
-        case .promote(let fence), .start(.primary(let fence)), .restart(.primary(let fence)):
+        case .promote(let fence, _, _), .start(.primary(let fence)), .restart(.primary(let fence)):
             if world.term?.fence != fence, world.handover == nil {
                 return Verdict("job.termOver", .warning, "cancelling, for its term is over: \(name)", [], .cancelJob)
             }
@@ -33,16 +33,25 @@ enum JobRules {
         return Verdict("job.running", .routine, "in progress: \(name)", Array(facts.dropFirst()))
     }
 
+    /// The least that a promotion, or a start that follows no crash, is given. `primary_start_timeout: 0` means not to wait
+    /// for crash recovery; a promotion that gave way at once would only be followed by another that does.
+    static let leastPatience: Duration = .seconds(10)
+
     /// A primary that takes longer to come back than `primary_start_timeout` gives way, if there is somebody to.
     private static func startTimeout(_ world: World, _ running: RunningJob) -> Verdict? {
-        let began = world.crashedSince ?? running.since
-        if world.now - began > world.settings.primaryStartTimeout, let successor = RaceRules.likelySuccessor(world) {
+        // Only what follows a crash is reckoned from it; a crash before this member became a standby says nothing here.
+        var crashed = world.crashedSince
+        if case .promote = running.job { crashed = nil }
+        let began = crashed ?? running.since
+        var limit = world.settings.primaryStartTimeout
+        if crashed == nil { limit = max(limit, leastPatience) }
+        if world.now - began > limit, let successor = RaceRules.likelySuccessor(world) {
             return Verdict(
                 "primary.giveWay", .warning,
                 "\(running.job.name) takes longer than primary_start_timeout: giving way to \(successor)",
                 [
                     Fact("since_ms", milliseconds: world.now - began),
-                    Fact("primary_start_timeout_ms", milliseconds: world.settings.primaryStartTimeout),
+                    Fact("primary_start_timeout_ms", milliseconds: limit),
                 ], .endTerm(.immediate, reason: "primary_start_timeout"))
         }
         return .wait("job.running", "in progress: \(running.job.name)")

@@ -84,7 +84,7 @@ enum LeaderRules {
             return .wait("job.backoff", "waiting before the next try", facts + [Fact("failure", world.lastJobFailure)])
         }
         let timeline = world.timeline(of: control)
-        let current = world.view?.history?.currentTimeline ?? timeline
+        let current = world.view?.currentTimeline ?? timeline
         let wasPrimary: Bool
         switch control.state {
         case .shutDown, .shuttingDown, .inCrashRecovery, .inProduction, .startingUp: wasPrimary = true
@@ -148,9 +148,9 @@ enum LeaderRules {
             if world.settings.hasPrePromote {
                 return Verdict("promote.hook", .action, "running pre_promote", facts, .runPrePromote(term.fence))
             }
-            return prepare(term, timeline, left, needed, facts)
+            return prepare(world, term, timeline, left, needed, facts)
         case .hook(let fence):
-            if fence == term.fence, world.job == nil { return prepare(term, timeline, left, needed, facts) }
+            if fence == term.fence, world.job == nil { return prepare(world, term, timeline, left, needed, facts) }
             return .wait("promote.hook", "running pre_promote", facts)
         case .preparing(let fence, _, nil, nil) where fence == term.fence:
             guard world.armedTerm == fence else {
@@ -162,20 +162,27 @@ enum LeaderRules {
                 return .wait("promote.arming", "waiting until the guard is armed for this term", facts)
             }
             if left <= needed { return .wait("promote.leaseTooShort", "waiting for a renewal before promoting", facts) }
-            return Verdict("promote.begin", .action, "promoting PostgreSQL", facts, .promote(fence))
+            return Verdict(
+                "promote.begin", .action, "promoting PostgreSQL", facts, .promote(fence))
         case .preparing(let fence, _, _, _) where fence == term.fence:
             return .wait("promote.preparing", "recording the promotion before it begins", facts)
         case .preparing, .promoting:
-            return prepare(term, timeline, left, needed, facts)
+            return prepare(world, term, timeline, left, needed, facts)
         }
     }
 
     private static func prepare(
-        _ term: Term, _ timeline: Timeline, _ left: Duration, _ needed: Duration, _ facts: [Fact]
+        _ world: World, _ term: Term, _ timeline: Timeline, _ left: Duration, _ needed: Duration, _ facts: [Fact]
     ) -> Verdict {
         if left <= needed { return .wait("promote.leaseTooShort", "waiting for a renewal before promoting", facts) }
+        // The records tell which numbers are taken: they have to be those of our own term.
+        guard world.isViewFresh, let view = world.view, world.isLeaderEntryOurs else {
+            return .wait("store.stale", "waiting for a fresh view of the store", facts)
+        }
+        let next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline))
+        let facts = facts + [Fact("new_timeline", next)]
         return Verdict(
             "promote.prepare", .action, "recording the promotion: marker, intent, guard", facts,
-            .beginPromotion(term.fence, timeline.next))
+            .beginPromotion(term.fence, next))
     }
 }

@@ -183,7 +183,7 @@ enum RaceRules {
     }
 
     private static func behindPublished(_ world: World, _ sample: PostgresSample, _ view: ClusterView) -> Verdict? {
-        if let current = view.history?.currentTimeline, current > sample.timeline,
+        if let current = view.currentTimeline, current > sample.timeline,
             world.settings.checkTimeline || !sample.isInRecovery
         {
             return .wait(

@@ -30,8 +30,12 @@ struct CorpusTests {
     /// A decoder's time grows with its input, not with the square of it.
     @Test("No decoder's time grows faster than its input", .serialized, arguments: GrowthPattern.all)
     func growth(pattern: GrowthPattern) async throws {
-        let (short, long) = await onThread { pattern.seconds() }
-        #expect(long < 0.05 || long < short * 32, "eight times the input takes \(long) s instead of \(short) s")
+        // A machine with other work may spoil one measurement, not three.
+        for attempt in 1...3 {
+            let (short, long) = await onThread { pattern.seconds() }
+            if long < 0.05 || long < short * 32 { return }
+            #expect(attempt < 3, "eight times the input takes \(long) s instead of \(short) s")
+        }
     }
 
     private static func inputs(of target: String) throws -> [(name: String, bytes: [UInt8])] {

@@ -1,0 +1,94 @@
+package import ClusterModel
+package import HighAvailability
+
+/// One host: an agent with its machine, a guard, a PostgreSQL, a clock of its own.
+package final class SimulatedMember {
+    package let name: String
+    let index: Int
+    package var settings: MachineSettings
+    package var apiURL: String
+    package var machine: HAMachine?
+    /// Counts the agent's starts: what was meant for an earlier instance does not reach the next.
+    var instance = 0
+    package var handled = 0
+    var wakeNumber = 0
+    package var postgres = ModelPostgres()
+    package var guardian = ModelGuard()
+    package var marker: PromotionMarker?
+    package var session: SessionID?
+    package var storeReachable = true
+    package var isHostDown = false
+    /// The agent's process is stopped.
+    package var isFrozen = false
+    /// The guard's process is stopped.
+    var isGuardFrozen = false
+    /// Every process of PostgreSQL is stopped.
+    var isServerFrozen = false
+    /// The whole machine stands still, its timers too.
+    var isHostPaused = false
+    /// A residual risk is being tried on this host: what it acknowledges is counted apart.
+    var isExcused = false
+    var inbox: [Event] = []
+    /// When the last event of those that keep their order comes.
+    var lastInOrder = Instant.distantPast
+    /// Members that it has no connection with.
+    package var isolated: Set<String> = []
+    /// Members whose messages do not arrive here, while ours arrive there.
+    package var deafTo: Set<String> = []
+    var watches: Set<String> = []
+    var lastWord: PeerStatus?
+    var job: (id: EffectID, job: Job, instance: Int)?
+    package var answers: [RequestID: [OperatorAnswer]] = [:]
+    package var exit: (code: Int32, text: String)?
+    package var counts: [String: Int] = [:]
+    var ids: Set<EffectID> = []
+    package var callbacks: [String] = []
+    /// Its connection to the store ends at a follower: proofs count from the one two before.
+    var isViaFollower = false
+    /// The store's answers reach it so much later; its requests go out at once.
+    var answersLate: Duration = .zero
+    /// When this session's proofs were sent, the newest last.
+    var proofs: [Instant] = []
+    /// Nanoseconds that this host's clock is ahead, and how many millionths it runs too fast.
+    var clockOffset: Int64 = 0
+    var clockDrift: Int64 = 0
+    /// Where the store stood, in bytes of WAL, when this member took the leader entry; nil: an operator named it.
+    var boundAtAcquisition: LSN?
+    /// How much later than it might everything reaches this member: whose turn it is.
+    var turn: Duration = .zero
+    /// An agent that ends by itself is started again, as a supervisor would.
+    var isSupervised = false
+
+    /// Nothing enforces a lease here, and everybody knows: in pause.
+    var isUnfenced: Bool { guardian.posture == .paused || guardian.posture == .resumed && guardian.graceUntil != nil }
+
+    /// Whether a client that holds a session here may get a commit acknowledged at this moment.
+    var canAcknowledge: Bool {
+        postgres.isWritable && !isHostDown && !isServerFrozen && !isHostPaused
+    }
+
+    init(name: String, index: Int, settings: MachineSettings) {
+        self.name = name
+        self.index = index
+        self.settings = settings
+        self.apiURL = "http://\(name):8008/patroni"
+    }
+
+    /// What this host's clock shows at a moment of the world.
+    func local(_ instant: Instant) -> Instant {
+        if clockDrift == 0, clockOffset == 0 { return instant }
+        let elapsed = instant.nanoseconds - SimulatedCluster.origin.nanoseconds
+        return Instant(
+            nanoseconds: SimulatedCluster.origin.nanoseconds + clockOffset + elapsed + elapsed / 1_000_000 * clockDrift)
+    }
+
+    /// The moment of the world at which this host's clock shows an instant; never earlier than it does.
+    func global(_ local: Instant) -> Instant {
+        if clockDrift == 0, clockOffset == 0 { return local }
+        if local > Instant(nanoseconds: .max / 8) || local < Instant(nanoseconds: 0) { return local }
+        let elapsed = local.nanoseconds - SimulatedCluster.origin.nanoseconds - clockOffset
+        return Instant(
+            nanoseconds: SimulatedCluster.origin.nanoseconds + elapsed
+                - elapsed / (1_000_000 + clockDrift) * clockDrift + (clockDrift == 0 ? 0 : 1000))
+    }
+}

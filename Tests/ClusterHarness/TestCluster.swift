@@ -1,0 +1,278 @@
+package import Glibc
+
+/// A cluster of real agents with real PostgreSQL servers, on loopback or in networks of their own, in a directory of
+/// its own.
+///
+/// Everything here blocks; it is used from one thread, see `onThread`. With networks, that thread is outside of them,
+/// where the clients are.
+package final class TestCluster {
+    /// One member: its files, ports and processes.
+    package final class Member {
+        package let name: String
+        package let host: Host
+        package let restPort: Int
+        package let postgresPort: Int
+        package let directory: String
+        package fileprivate(set) var agent: LocalProcess?
+
+        fileprivate init(name: String, host: Host, directory: String) throws {
+            self.name = name
+            self.host = host
+            self.restPort = try LocalPorts.take()
+            self.postgresPort = try LocalPorts.take()
+            self.directory = "\(directory)/\(name)"
+        }
+
+        /// What its disk holds: the data directory, and the agent's state beside it.
+        package var volume: String { "\(directory)/volume" }
+        package var dataDirectory: String { "\(volume)/data" }
+        package var configuration: String { "\(directory)/\(name).yml" }
+        package var log: String { "\(directory)/agent.log" }
+        package var agentPid: pid_t? { agent.flatMap { $0.isRunning ? $0.pid : nil } }
+        package var guardPid: pid_t? { livingPid(inFile: "\(dataDirectory).matriarch/guard.lock") }
+        package var postmasterPid: pid_t? { livingPid(inFile: "\(dataDirectory)/postmaster.pid") }
+    }
+
+    package let environment: SystemEnvironment
+    package let plan: ClusterPlan
+    package let directory: String
+    package let members: [Member]
+    package let network: Network?
+    package private(set) var zooKeepers: [ZooKeeperServer] = []
+    private var disks: [String] = []
+    /// By member: its own ways to the store's servers.
+    private var storeLinks: [String: [LinkProxy]] = [:]
+    private let password = String(UInt64.random(in: .min ... .max), radix: 16)
+
+    package var store: StoreKind { plan.store }
+    package var ttl: Int { plan.ttl }
+
+    /// Makes the files; nothing runs yet but the store. Where the plan has networks, the calling thread is outside of
+    /// them from now on.
+    package init(_ plan: ClusterPlan) throws {
+        environment = try SystemEnvironment.read()
+        self.plan = plan
+        var template = Array("\(SystemEnvironment.workPlace)/system.XXXXXX".utf8CString)
+        guard let made = mkdtemp(&template) else { throw SystemFailure("cannot make a directory") }
+        directory = String(cString: made)
+        Leftovers.register(directory)
+        try makeDirectory(directory, mode: 0o755, account: environment.account)
+        let directory = directory
+        let network = plan.hasNetwork ? try Network() : nil
+        self.network = network
+        members = try (1...plan.members).map { number in
+            let name = "pg\(number)"
+            return try Member(name: name, host: try network?.addHost(name) ?? .loopback, directory: directory)
+        }
+        do {
+            if plan.store == .zooKeeper {
+                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("zk\($0)") }
+                zooKeepers =
+                    plan.ensemble > 1
+                    ? try ZooKeeperServer.ensemble(
+                        of: plan.ensemble, directory: directory, account: environment.account, hosts: hosts)
+                    : [try ZooKeeperServer.single(directory: directory, account: environment.account)]
+            }
+            for member in members {
+                try makeDirectory(member.directory, account: environment.account)
+                try makeDirectory(member.volume, account: environment.account)
+                if plan.hasStoreLinks {
+                    storeLinks[member.name] = try zooKeepers.map { try LinkProxy(to: $0.port) }
+                }
+                if let bytes = plan.diskBytes { try mountDisk(at: member.volume, bytes) }
+                try writeConfiguration(member)
+            }
+        } catch {
+            end()
+            throw error
+        }
+    }
+
+    /// Runs a test on a started cluster of three, and cleans up whatever happens. When it fails, the error tells the
+    /// members' last words.
+    package static func with<Result: Sendable>(
+        _ store: StoreKind, ttl: Int = 4, ensemble: Int = 1, _ body: @escaping @Sendable (TestCluster) throws -> Result
+    ) async throws -> Result {
+        try await onThread {
+            let cluster = try TestCluster(ClusterPlan(store, ttl: ttl, ensemble: ensemble))
+            do {
+                try cluster.startAll()
+                let result = try body(cluster)
+                try cluster.stopAll()
+                cluster.end()
+                return result
+            } catch {
+                let words = cluster.lastWords()
+                cluster.end()
+                throw SystemFailure("[\(store)] \(error)\n\(words)")
+            }
+        }
+    }
+
+    // MARK: Files
+
+    /// The file whose presence makes the archive hang.
+    package var archiveHang: String { "\(directory)/hang" }
+
+    private func mountDisk(at path: String, _ bytes: UInt64) throws {
+        try SmallDisk.mount(at: path, bytes: bytes, account: environment.account)
+        disks.append(path)
+        Leftovers.register(directory, disk: path)
+    }
+
+    private func writeConfiguration(_ member: Member) throws {
+        let followers = plan.usesFollowersOnly ? zooKeepers.filter { $0.mode == "follower" } : []
+        let servers = followers.isEmpty ? zooKeepers : followers
+        let addresses =
+            storeLinks[member.name]?.map { "\(Host.loopback.address):\($0.port)" } ?? servers.map(\.address)
+        let section =
+            plan.store == .embedded
+            ? "embedded:\n  path: \(directory)/store.db"
+            : "zookeeper:\n  hosts: [\(addresses.map { "'\($0)'" }.joined(separator: ", "))]"
+        var parameters = plan.parameters
+        if plan.archives {
+            // Answers as soon as the file is gone: a hanging archive that heals.
+            parameters["archive_mode"] = "'on'"
+            parameters["archive_command"] = "'while [ -e \(archiveHang) ]; do sleep 0.1; done'"
+        }
+        let more = parameters.sorted { $0.key < $1.key }.map { "    \($0.key): \($0.value)\n" }.joined()
+        let address = member.host.address
+        try writePrivate(
+            """
+            scope: demo
+            name: \(member.name)
+            restapi:
+              listen: \(address):\(member.restPort)
+              connect_address: \(address):\(member.restPort)
+            \(section)
+            bootstrap:
+              dcs:
+                ttl: \(ttl)
+                loop_wait: 1
+                retry_timeout: 1
+                postgresql:
+                  use_pg_rewind: true
+              initdb:
+                - encoding: UTF8
+                - data-checksums
+              pg_hba:
+                - host all all 127.0.0.1/32 scram-sha-256
+                - host replication replicator 127.0.0.1/32 scram-sha-256
+                - host all all 10.77.0.0/24 scram-sha-256
+                - host replication replicator 10.77.0.0/24 scram-sha-256
+            postgresql:
+              listen: \(address):\(member.postgresPort)
+              connect_address: \(address):\(member.postgresPort)
+              data_dir: \(member.dataDirectory)
+              bin_dir: \(environment.postgres)
+              pgpass: \(member.directory)/pgpass
+              authentication:
+                superuser: {username: postgres, password: '\(password)'}
+                replication: {username: replicator, password: '\(password)'}
+                rewind: {username: rewinder, password: '\(password)'}
+              parameters:
+                unix_socket_directories: \(member.directory)
+                shared_buffers: 16MB
+                max_connections: 40
+            \(more)
+            """, to: member.configuration, account: environment.account)
+    }
+
+    package func connectionString(_ member: Member, name: String = "test") -> String {
+        "host=\(member.host.address) port=\(member.postgresPort) user=postgres password=\(password) dbname=postgres "
+            + "connect_timeout=3 application_name=\(name)"
+    }
+
+    // MARK: The way to the store
+
+    /// A way between a member and the store.
+    package enum StoreDirection: Sendable {
+        case both
+        /// The member does not hear the store.
+        case toMember
+        /// The store does not hear the member.
+        case toStore
+    }
+
+    /// Cuts members from the store, in their networks or in their proxies.
+    package func cutFromStore(_ members: [Member], _ direction: StoreDirection = .both) throws {
+        let hosts = members.map(\.host)
+        let store = zooKeepers.map(\.host)
+        if let network {
+            if direction != .toStore { try network.cut(hosts, from: store) }
+            if direction != .toMember { try network.cut(store, from: hosts) }
+            return
+        }
+        for member in members {
+            guard let links = storeLinks[member.name] else {
+                throw SystemFailure("the way of \(member.name) to the store cannot be cut")
+            }
+            for link in links {
+                switch direction {
+                case .both: link.cut([.toServer, .toClient])
+                case .toMember: link.cut([.toClient])
+                case .toStore: link.cut([.toServer])
+                }
+            }
+        }
+    }
+
+    /// Everybody hears everybody again.
+    package func healNetwork() throws {
+        for link in storeLinks.values.joined() { link.cut([]) }
+        try network?.heal()
+    }
+
+    // MARK: Starting and stopping
+
+    /// Starts all agents and waits until one leads and the others stream.
+    package func startAll(within seconds: Double = 90) throws {
+        for member in members { try start(member) }
+        try waitUntilHealthy(within: seconds)
+    }
+
+    package func start(_ member: Member) throws {
+        member.agent = try LocalProcess(
+            "agent of \(member.name)", ["\(environment.programs)/matriarch", "run", member.configuration],
+            account: environment.account, directory: member.directory, log: member.log, on: member.host)
+    }
+
+    /// SIGTERM to the agents, the replicas first; every process must end by itself.
+    package func stopAll() throws {
+        let last = try? leader()
+        for member in members where member !== last { try stop(member) }
+        if let last { try stop(last) }
+        for member in members {
+            try waitUntil("the guard of \(member.name) is gone", within: 5) { member.guardPid == nil }
+            try check(member.postmasterPid == nil, "PostgreSQL of \(member.name) outlived its agent")
+        }
+        let left = try waitUntil("no process is left behind", within: 5) {
+            let left = processes()
+            if left.isEmpty { return left }
+            throw SystemFailure(left.map(describeProcess).joined(separator: "; "))
+        }
+        try check(left.isEmpty, "processes are left behind")
+    }
+
+    package func stop(_ member: Member) throws {
+        guard let agent = member.agent, agent.isRunning else { return }
+        agent.send(SIGTERM)
+        try agent.waitForEnd(within: 40)
+        try check(agent.exitStatus == 0, "the agent of \(member.name) ended with \(agent.exitStatus ?? -1)")
+    }
+
+    /// Ends whatever is left and removes the directory.
+    package func end() {
+        for pid in processes() { kill(pid, SIGKILL) }
+        for server in zooKeepers { server.stop() }
+        for link in storeLinks.values.joined() { link.close() }
+        for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
+        Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
+    }
+
+    /// Processes that work in the cluster's directory: agents, guards, servers, scripts; the store's not.
+    package func processes() -> [pid_t] {
+        let store = zooKeepers.compactMap(\.pid)
+        return Leftovers.processes(of: directory).filter { !store.contains($0) }
+    }
+}

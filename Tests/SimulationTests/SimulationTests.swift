@@ -1,0 +1,161 @@
+import ClusterModel
+import Glibc
+import HighAvailability
+import Simulation
+import Testing
+
+/// Clusters in the simulated world keep every promise, seed by seed.
+struct SimulationTests {
+    /// Seeds that broke a promise once, and how. Their faults are repaired; their scenarios stay.
+    static let once: [(seed: UInt64, steps: Int, why: String)] = [
+        (72, 10, "primary_start_timeout 0 ended every promotion at once"),
+        (75, 10, "the same with seven members"),
+        (116, 10, "the same with one member that stays broken"),
+        (207, 10, "the same without chaos, when the primary was lost for good"),
+        (476, 10, "a timeline was made twice, and a standby of the first would have streamed from the second"),
+        (1406, 10, "a resumed session kept a lease whose term the guard had ended, for ever"),
+        (1566, 10, "the same after a store that elected a leader"),
+        (1766, 10, "the same after a full disk"),
+        (3482, 10, "a twin of a timeline on a member whose agent had slept"),
+        (863, 10, "a promotion was judged by a crash of long ago"),
+        (4905, 10, "a guard that stopped the server was taken to be armed still"),
+        (5209, 10, "an agent restarted while its promotion was under way"),
+    ]
+
+    /// `MATRIARCH_SEEDS=500` runs that many, for a longer search.
+    static let seeds: UInt64 = getenv("MATRIARCH_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 40
+
+    @Test(arguments: once.indices)
+    func `what was broken once stays repaired`(index: Int) {
+        let (seed, steps, why) = Self.once[index]
+        var limits = Scenario.Limits()
+        limits.steps = steps
+        let outcome = SimulationRun(.make(seed: seed, limits: limits), mode: .liveness).run()
+        #expect(outcome.violations.isEmpty, "seed \(seed) (\(why)): \(outcome.violations)")
+    }
+
+    @Test func `seeds keep every promise`() {
+        for seed in 1...Self.seeds {
+            let outcome = SimulationRun(.make(seed: seed), mode: .liveness).run()
+            #expect(
+                outcome.violations.isEmpty,
+                "matriarch-simulate --seed \(seed) --trace: \(outcome.violations)\n\(outcome.story.joined(separator: "\n"))"
+            )
+        }
+    }
+
+    @Test(arguments: [UInt64](1...6))
+    func `the same seed gives the same run`(seed: UInt64) {
+        func lines() -> [String] {
+            var lines: [String] = []
+            _ = SimulationRun(.make(seed: seed), mode: .liveness).run { lines.append($0) }
+            return lines
+        }
+        let first = lines()
+        #expect(!first.isEmpty)
+        #expect(first == lines())
+    }
+
+    @Test func `every placing of one fault is left again`() {
+        let exploration = Exploration(members: 2, faults: 1, slots: 3)
+        for number in 0..<exploration.count {
+            let outcome = SimulationRun(exploration.scenario(number), mode: .liveness).run()
+            #expect(outcome.violations.isEmpty, "explore --placing \(number): \(outcome.violations)")
+        }
+    }
+
+    @Test func `an exploration has each placing once`() {
+        let exploration = Exploration(members: 3, faults: 2, slots: 2, kinds: [.killHost, .storeOutage])
+        // Two slots of three members and of the store: 8 places, 36 pairs, none; six orders each.
+        #expect(exploration.count == (1 + 8 + 36) * 6)
+        var seen: Set<String> = []
+        for number in 0..<exploration.count {
+            let scenario = exploration.scenario(number)
+            #expect(scenario.faults.count <= 2)
+            #expect(seen.insert("\(scenario.order) \(scenario.faults)").inserted)
+        }
+    }
+}
+
+/// The world itself does what it says.
+struct WorldTests {
+    /// A cluster of three in which nothing goes wrong.
+    private func calm(_ model: StoreModel = .plain) throws -> SimulatedCluster {
+        let cluster = SimulatedCluster(3, ttl: .seconds(3), seed: 5) { settings, _ in settings.loopWait = .seconds(1) }
+        cluster.store.model = model
+        cluster.startAll()
+        try #require(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(60)) != nil, "\(cluster.story())")
+        return cluster
+    }
+
+    @Test func `two writers are seen, whoever let them`() throws {
+        let cluster = try calm()
+        let standby = try #require(cluster.names.first { $0 != cluster.primary })
+        cluster[standby].postgres.promote(branchNumber: 900)
+        cluster.run(for: .milliseconds(50))
+        #expect(cluster.violations.contains { $0.contains("can both acknowledge") })
+    }
+
+    @Test func `a writer without the lease is seen`() throws {
+        let cluster = try calm()
+        let session = try #require(cluster.primary.flatMap { cluster[$0].session })
+        cluster.store.end(session)
+        cluster.deliver(cluster[cluster.names[0]], .wake)
+        cluster.run(for: .milliseconds(1))
+        #expect(cluster.violations.contains { $0.contains("nobody holds the lease") })
+    }
+
+    @Test(arguments: [
+        (StoreModel.plain, 3000, 3001), (.etcd, 3000, 3001), (.zooKeeper(tick: .milliseconds(500)), 3001, 3501),
+        (.consul(lockDelay: .seconds(1)), 3000, 6000),
+    ])
+    func `a dead host's lease passes when the store's clock says so`(model: StoreModel, least: Int, most: Int) throws {
+        let cluster = try calm(model)
+        let old = try #require(cluster.primary)
+        // From just after a renewal, which is the last touch.
+        let before = cluster[old].counts["renew", default: 0]
+        cluster.run(until: { $0[old].counts["renew", default: 0] > before }, within: .seconds(5))
+        cluster.run(for: .milliseconds(5))
+        cluster.killHost(cluster[old])
+        let took = try #require(cluster.run(until: { $0.leader == nil }, within: .seconds(10))).milliseconds
+        // The session's own heartbeat may have touched it up to a third of the lifetime before, never later than the kill.
+        #expect(took <= most)
+        #expect(took >= Int64(least) - 1005)
+    }
+
+    @Test func `Consul's lock delay keeps the entry free for a while`() throws {
+        let cluster = try calm(.consul(lockDelay: .seconds(4)))
+        let old = try #require(cluster.primary)
+        cluster.killHost(cluster[old])
+        try #require(cluster.run(until: { $0.leader == nil }, within: .seconds(10)) != nil)
+        let taken = try #require(cluster.run(until: { $0.leader != nil }, within: .seconds(20)))
+        #expect(taken >= .seconds(4))
+    }
+
+    @Test func `residual risks are counted and not complained of`() {
+        var scenario = Scenario(seed: 3)
+        scenario.faults = [
+            Fault(.pauseHost, at: .seconds(1), lasts: .seconds(9), target: 0),
+            Fault(.pauseHost, at: .seconds(1), lasts: .seconds(9), target: 1),
+        ]
+        let outcome = SimulationRun(scenario, mode: .liveness).run()
+        #expect(outcome.violations.isEmpty, "\(outcome.violations)")
+    }
+
+    @Test func `a failing scenario is minimised to what makes it fail`() throws {
+        // Nobody may lead but pg1, and it stays away for good: no promise can be kept, and one fault of many is to blame.
+        var scenario = Scenario(seed: 11)
+        scenario.members = 2
+        scenario.noFailover = [1]
+        scenario.faults = [
+            Fault(.lossyNetwork, at: .milliseconds(100), lasts: .seconds(1), target: 1),
+            Fault(.slowStore, at: .milliseconds(200), lasts: .seconds(1), target: 0),
+            Fault(.killHost, at: .milliseconds(300), lasts: .seconds(10_000), target: 0),
+            Fault(.heldReplication, at: .milliseconds(400), lasts: .seconds(1), target: 1),
+        ]
+        #expect(SimulationRun(scenario, mode: .liveness).run().violations.isEmpty, "healing brings the host back")
+        scenario.primaryStartTimeout = .seconds(1)
+        var minimizer = Minimizer()
+        #expect(minimizer.minimize(scenario, mode: .liveness) == nil)
+    }
+}
