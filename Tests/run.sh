@@ -2,6 +2,8 @@
 # Builds Matriarch and runs its tests; installs what they need.
 #
 #   Tests/run.sh [pure|stores|system|faults|simulate|all] [options of swift test] [--allow-skip]
+#   Tests/run.sh sanitize [thread|address] [pure|stores|system|all]     (Tests/Sanitizers/run.sh --help)
+#   Tests/run.sh fuzz [--target NAME] [--seconds N] [--list]            (Tests/Fuzzing/run.sh --help)
 #
 #   pure     the tests without servers (seconds)
 #   stores   the tests that start a ZooKeeper, a PostgreSQL or the guard of their own
@@ -44,6 +46,8 @@ done
 selection=all allow_skip=0 narrowed='' lists=0
 options=() campaign=()
 case ${1:-} in
+sanitize) exec bash "$ROOT/Tests/Sanitizers/run.sh" "${@:2}" ;;
+fuzz) exec bash "$ROOT/Tests/Fuzzing/run.sh" "${@:2}" ;;
 pure | stores | system | faults | simulate | all)
     selection=$1
     shift
@@ -53,7 +57,7 @@ pure | stores | system | faults | simulate | all)
     exit 0
     ;;
 '' | -*) ;;
-*) fail_setup "no such selection: $1" 'One of: pure, stores, system, faults, simulate, all. See Tests/run.sh --help.' ;;
+*) fail_setup "no such selection: $1" 'One of: pure, stores, system, faults, simulate, all, sanitize, fuzz. See Tests/run.sh --help.' ;;
 esac
 # The simulator's options are its own.
 if [[ $selection == simulate ]]; then

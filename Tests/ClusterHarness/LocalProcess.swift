@@ -20,7 +20,8 @@ package final class LocalProcess {
         }
         words = ["/usr/bin/env", "--chdir=\(directory)", "--"] + words
         var variables = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
-        for key in ["TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME"] {
+        // The sanitizers' options among them: where an instrumented program tells what it found.
+        for key in ["TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME", "TSAN_OPTIONS", "ASAN_OPTIONS", "LSAN_OPTIONS"] {
             if let value = SystemEnvironment.variable(key) { variables.append("\(key)=\(value)") }
         }
         variables += environment.map { "\($0.key)=\($0.value)" }

@@ -95,7 +95,7 @@ extension FuzzTarget {
         }
         _ = PostgresUnit(text)
         if let elements = ListText.elements(text) {
-            let written = elements.map { "'\($0.replacing("'", with: "''"))'" }.joined(separator: ",")
+            let written = elements.map { "'\(replacing("'", in: $0, by: "''"))'" }.joined(separator: ",")
             try require(ListText.elements(written) == elements, "\(elements) is not read again")
         }
         _ = NearestName.of(text, among: ["retry_timeout", "loop_wait", "ttl"])

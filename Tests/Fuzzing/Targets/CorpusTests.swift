@@ -3,7 +3,7 @@ import Glibc
 import Testing
 
 /// Every input that is kept, without libFuzzer: `Tests/Fuzzing/run.sh` finds new ones, these stay good.
-@Suite("Inputs that fuzzing kept")
+@Suite("Inputs that fuzzing kept", .timeLimit(.minutes(3)))
 struct CorpusTests {
     private static let corpus = "\(#filePath)".replacing("Targets/CorpusTests.swift", with: "Corpus")
 
@@ -12,25 +12,31 @@ struct CorpusTests {
         let target = try #require(FuzzTarget.named(name))
         let inputs = try Self.inputs(of: name)
         try #require(!inputs.isEmpty, "there is no seed in Corpus/\(name)")
-        for (file, bytes) in inputs {
-            // Cut at every few bytes: what comes from a torn file or a closed connection.
-            let step = max(1, bytes.count / 16)
-            for length in [bytes.count] + stride(from: 0, to: bytes.count, by: step) {
-                let part = Array(bytes.prefix(length))
-                let finding = await Self.apart { target.run(part) }
-                #expect(finding == nil, "\(name)/\(file), first \(length) bytes")
+        let findings = await onThread {
+            var findings: [String] = []
+            for (file, bytes) in inputs {
+                // Cut at every few bytes: what comes from a torn file or a closed connection.
+                let step = max(1, bytes.count / 16)
+                for length in [bytes.count] + stride(from: 0, to: bytes.count, by: step) {
+                    guard let finding = target.run(Array(bytes.prefix(length))) else { continue }
+                    findings.append("\(file), first \(length) bytes: \(finding)")
+                }
             }
+            return findings
         }
+        #expect(findings == [])
     }
 
-    /// Some targets wait for something asynchronous: never on a thread of Swift's own pool.
-    private static func apart<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
-        await withCheckedContinuation { continuation in
-            queue.async { continuation.resume(returning: body()) }
+    /// A decoder's time grows with its input, not with the square of it.
+    @Test("No decoder's time grows faster than its input", .serialized, arguments: GrowthPattern.all)
+    func growth(pattern: GrowthPattern) async throws {
+        // A machine with other work may spoil one measurement, not three.
+        for attempt in 1...3 {
+            let (short, long) = await onThread { pattern.seconds() }
+            if long < 0.05 || long < short * 32 { return }
+            #expect(attempt < 3, "eight times the input takes \(long) s instead of \(short) s")
         }
     }
-
-    private static let queue = DispatchQueue(label: "corpus")
 
     private static func inputs(of target: String) throws -> [(name: String, bytes: [UInt8])] {
         let path = corpus + "/" + target
@@ -56,5 +62,12 @@ struct CorpusTests {
             if count == 0 { return bytes }
             bytes += buffer[..<count]
         }
+    }
+}
+
+/// On a thread that may wait: targets wait for what they do asynchronously, on the threads that tests run on.
+private func onThread<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
+    await withCheckedContinuation { continuation in
+        DispatchQueue(label: "corpus").async { continuation.resume(returning: body()) }
     }
 }

@@ -46,3 +46,10 @@ func waiting<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) -> 
 }
 
 func text(_ bytes: some Sequence<UInt8>) -> String { String(decoding: Array(bytes), as: UTF8.self) }
+
+/// By scalar: a combining mark behind a quote does not hide it.
+func replacing(_ mark: Unicode.Scalar, in text: String, by other: String) -> String {
+    var result = ""
+    for scalar in text.unicodeScalars { result += scalar == mark ? other : String(scalar) }
+    return result
+}

@@ -30,7 +30,7 @@ extension FuzzTarget {
         try require(tail.all.count <= 3, "more lines than wanted")
         let text = text(bytes)
         if let words = try? ShellWords.split(text) {
-            let quoted = words.map { "'" + $0.replacing("'", with: "'\\''") + "'" }.joined(separator: " ")
+            let quoted = words.map { "'" + replacing("'", in: $0, by: "'\\''") + "'" }.joined(separator: " ")
             try require((try? ShellWords.split(quoted)) == words, "\(words) is not read again from \(quoted)")
         }
         guard let node = try? YAMLParser.parse(text: text, source: "c.yml") else { return }
@@ -102,7 +102,7 @@ extension FuzzTarget {
         }
         _ = (transaction.next, transaction.resulting)
         for entry in try transaction.entries(.all) {
-            try require(!entry.key.isEmpty && !entry.key.hasPrefix("/"), "an entry '\(entry.key)'")
+            try require(!entry.key.isEmpty, "an entry without a key")
         }
         _ = try transaction.isOurs(SessionID("s1"))
         _ = try transaction.nextExpiry()
