@@ -50,6 +50,8 @@ def arguments():
     parser.add_argument("--ttl", type=int, default=3, metavar="S", help="Matriarch's ttl (default 3)")
     parser.add_argument("--tick", type=int, default=500, metavar="MS", help="ZooKeeper's tickTime (default 500)")
     parser.add_argument("--idle-seconds", type=int, default=120, metavar="S", help="length of the quiet time (default 120)")
+    parser.add_argument("--settle-seconds", type=int, default=90, metavar="S",
+                        help="time left to the cluster before the quiet time is measured (default 90)")
     parser.add_argument("--trace", action="store_true", help="show what Matriarch's agents decided, and when")
     parser.add_argument("--json", action="store_true", help="all figures as JSON on standard output, no table")
     parser.add_argument("--keep", metavar="DIR", help="copy logs and configurations there at the end")
@@ -174,7 +176,7 @@ class Benchmark:
             with self.cluster(contestant, proxy.port if proxy else None) as cluster:
                 if "idle" in self.wanted:
                     self.results["idle"][contestant.name].append(
-                        scenarios.idle(cluster, proxy, self.options.idle_seconds))
+                        scenarios.idle(cluster, proxy, self.options.idle_seconds, self.options.settle_seconds))
                 if "memory" in self.wanted:
                     self.results["memory"][contestant.name].append(scenarios.memory(cluster))
                 if "start" in self.wanted:

@@ -254,11 +254,12 @@ def first_answer(cluster):
     return took
 
 
-def idle(cluster, proxy, seconds):
+def idle(cluster, proxy, seconds, settle):
     """What three members cost while nothing happens: processor time, wake-ups, requests to the store."""
     leader = cluster.wait_until_whole()
-    # Whatever the last event set in motion has come to rest.
-    time.sleep(min(15, 2 * cluster.contestant.loop_wait + 3))
+    # Whatever the bootstrap set in motion has come to rest: members' published states, the last WAL of initdb's
+    # statistics and of the background writer's snapshots. The same for every contestant.
+    time.sleep(settle)
     watched = {name: agents(member) for name, member in cluster.members.items()}
     before = {pid: (processor_seconds(pid), wake_ups(pid)) for pids in watched.values() for pid in pids}
     requests = proxy.snapshot() if proxy else None
