@@ -1,4 +1,4 @@
-import ClusterModel
+package import ClusterModel
 
 extension HAMachine {
     /// How long the signals' silence is believed in a quiet cluster: the holder's proof looks at its own entry alone, and
@@ -203,6 +203,26 @@ extension HAMachine {
         }
         return member
     }
+
+    /// What a peer hears of this agent: the part of `status` that races look at, without the rest's cost. Mutating only
+    /// so that it is asked in place: the machine is large.
+    package mutating func word(askedAt: Instant) -> PeerStatus {
+        var word = PeerStatus(name: world.me, askedAt: askedAt, state: memberState)
+        let sample = world.isServerUp ? world.sample : nil
+        word.role = memberRole
+        word.isInRecovery = sample?.isInRecovery
+        word.timeline = sample?.timeline
+        word.position = sample?.position
+        word.tags = world.settings.tags
+        word.isPaused = world.isPaused
+        word.fenceState = fenceState
+        word.isSilent = isSilent
+        word.systemIdentifier = world.systemIdentifier
+        return word
+    }
+
+    /// Whether nothing of this member's PostgreSQL can acknowledge a write.
+    var isSilent: Bool { world.isSilent || !world.mayAcknowledge && !world.isServerUp }
 
     private var fenceState: FenceState {
         guard world.isGuardReady else { return .unfenced }

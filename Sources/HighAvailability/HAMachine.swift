@@ -26,29 +26,34 @@ public struct HAMachine: Sendable {
     }
 
     /// The rules that answer the main question, first answer wins.
-    static let rules: [@Sendable (World) -> Verdict?] = [
-        IdentityRules.duplicate,
-        IdentityRules.unusableData,
-        LeaseRules.ending,
-        LeaseRules.ownedWithoutTerm,
-        StoppingRules.stopping,
-        IdentityRules.otherCluster,
-        IdentityRules.standbyBeforePrimary,
-        LeaseRules.writableWithoutLease,
-        JobRules.running,
-        StoreRules.noView,
-        StoreRules.readOnly,
-        IdentityRules.checkingName,
-        HandoverRules.steps,
-        LeaseRules.settling,
-        RestartRules.restart,
-        BootstrapRules.finish,
-        BootstrapRules.noData,
-        LeaderRules.lead,
-        RaceRules.race,
-        FollowRules.rejoin,
-        FollowRules.follow,
+    static let rules: [Rule] = [
+        Rule(ask: IdentityRules.duplicate),
+        Rule(ask: IdentityRules.unusableData),
+        Rule(ask: LeaseRules.ending),
+        Rule(ask: LeaseRules.ownedWithoutTerm),
+        Rule(ask: StoppingRules.stopping),
+        Rule(ask: IdentityRules.otherCluster),
+        Rule(ask: IdentityRules.standbyBeforePrimary),
+        Rule(ask: LeaseRules.writableWithoutLease),
+        Rule(ask: JobRules.running),
+        Rule(ask: StoreRules.noView),
+        Rule(ask: StoreRules.readOnly),
+        Rule(ask: IdentityRules.checkingName),
+        Rule(ask: HandoverRules.steps),
+        Rule(ask: LeaseRules.settling),
+        Rule(ask: RestartRules.restart),
+        Rule(ask: BootstrapRules.finish),
+        Rule(ask: BootstrapRules.noData),
+        Rule(ask: LeaderRules.lead),
+        Rule(ask: RaceRules.race),
+        Rule(ask: FollowRules.rejoin),
+        Rule(ask: FollowRules.follow),
     ]
+
+    /// One rule. A closure that lay bare in an array would have the world copied for each call.
+    struct Rule: Sendable {
+        let ask: @Sendable (World) -> Verdict?
+    }
 
     /// Takes one event; the effects are to be begun in their order.
     public mutating func handle(_ event: Event, at moment: Moment) -> Reaction {
@@ -105,18 +110,21 @@ public struct HAMachine: Sendable {
     /// Asks the rules; true when something was done that may change the next answer.
     private mutating func decide() -> Bool {
         guard !world.isLeaving else { return false }
-        // One copy for all of them: the world is large.
-        let asked = world
-        for rule in Self.rules {
-            guard let verdict = rule(asked) else { continue }
-            // The same answer again is no new decision: its facts may move (a position, a wait) without being news, and
-            // what it wants is under way. Whatever is really begun again has another answer between.
-            let isNews = lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
-            if isNews { record(verdict.rule, verdict.weight, verdict.text, verdict.facts) }
-            lastVerdict = verdict
-            return perform(verdict.intention)
+        guard let verdict = Self.ask(world) else { return false }
+        // The same answer again is no new decision: its facts may move (a position, a wait) without being news, and
+        // what it wants is under way. Whatever is really begun again has another answer between.
+        let isNews = lastVerdict?.rule != verdict.rule || lastVerdict?.text != verdict.text
+        if isNews { record(verdict.rule, verdict.weight, verdict.text, verdict.facts) }
+        lastVerdict = verdict
+        return perform(verdict.intention)
+    }
+
+    /// The first rule's answer. Here the world is borrowed once for all of them: it is large.
+    private static func ask(_ world: World) -> Verdict? {
+        for rule in rules {
+            if let verdict = rule.ask(world) { return verdict }
         }
-        return false
+        return nil
     }
 
     /// What this agent says of itself now.
@@ -140,7 +148,7 @@ public struct HAMachine: Sendable {
         status.pendingRestart = world.sample?.pendingRestart
         status.scheduledRestart = member.scheduledRestart
         status.fenceState = member.fenceState ?? .unfenced
-        status.isSilent = world.isSilent || !world.mayAcknowledge && !world.isServerUp
+        status.isSilent = isSilent
         status.job = world.job?.job.name
         status.progress = world.job?.progress
         status.nextRunBy = reaction.wakeAt

@@ -102,6 +102,8 @@ package struct ModelPostgres {
 
     /// The same number made twice, which streaming would not notice at the same position.
     package func isTwin(of other: ModelPostgres) -> Bool {
+        // A branch's number is its own, and so is the past that it was made with.
+        if branch == other.branch { return false }
         let mine = past.map(\.branch) + [branch]
         let theirs = other.past.map(\.branch) + [other.branch]
         return theirs.contains { one in mine.contains { $0.timeline == one.timeline && $0.number != one.number } }

@@ -337,12 +337,11 @@ extension SimulatedCluster {
                 continue
             }
             after(.milliseconds(1)) { [unowned self, unowned node, unowned other] in
-                guard let machine = other.machine, !other.isFrozen else {
+                guard !other.isFrozen, var status = other.machine?.word(askedAt: asked) else {
                     self.deliver(node, .peerSilent(peer.name, "connection refused"), after: .milliseconds(1))
                     return
                 }
                 // The API takes a fresh look at its PostgreSQL.
-                var status = self.peerStatus(machine.status)
                 if let sample = other.isServerFrozen ? nil : other.postgres.sample(at: self.now, upstream: nil) {
                     status.isInRecovery = sample.isInRecovery
                     status.position = sample.position
@@ -351,7 +350,6 @@ extension SimulatedCluster {
                     status.isInRecovery = nil
                     status.position = nil
                 }
-                status.askedAt = asked
                 self.deliver(node, .peer(status), after: .milliseconds(1))
             }
         }

@@ -246,11 +246,8 @@ package final class SimulatedCluster {
     /// The word that goes to whoever watches this member.
     private func publish(_ member: SimulatedMember) {
         guard all.contains(where: { $0 !== member && $0.watches.contains(member.name) }),
-            let told = member.machine?.status
+            let status = member.machine?.word(askedAt: .distantPast), status != member.lastWord
         else { return }
-        var status = peerStatus(told)
-        status.askedAt = .distantPast
-        if status == member.lastWord { return }
         member.lastWord = status
         for other in all where other.watches.contains(member.name) { tell(other, status, of: member) }
     }
@@ -270,24 +267,8 @@ package final class SimulatedCluster {
 
     /// After a connection came back: each tells the other how it stands.
     func greet(_ member: SimulatedMember) {
-        guard !member.isFrozen, let told = member.machine?.status else { return }
-        var status = peerStatus(told)
-        status.askedAt = .distantPast
+        guard !member.isFrozen, let status = member.machine?.word(askedAt: .distantPast) else { return }
         for other in all where other.watches.contains(member.name) { tell(other, status, of: member) }
-    }
-
-    func peerStatus(_ status: AgentStatus) -> PeerStatus {
-        var peer = PeerStatus(name: status.name, askedAt: now, state: status.state)
-        peer.role = status.role
-        peer.isInRecovery = status.sample?.isInRecovery
-        peer.timeline = status.sample?.timeline
-        peer.position = status.sample?.position
-        peer.tags = status.tags
-        peer.isPaused = status.isPaused
-        peer.fenceState = status.fenceState
-        peer.isSilent = status.isSilent
-        peer.systemIdentifier = status.systemIdentifier
-        return peer
     }
 
     func newBranch() -> Int {
