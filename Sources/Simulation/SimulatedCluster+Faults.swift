@@ -170,17 +170,21 @@ extension SimulatedCluster {
 
     private func beginOperatorFault(_ fault: Fault, _ node: SimulatedMember, _ other: SimulatedMember) {
         guard node.machine != nil else { return }
-        let leader = store.leader?.value.name
+        // The low bits choose whom it meets; these how it is asked.
+        let way = fault.choice >> 32 % 8
         switch fault.kind {
-        case .switchover:
-            ask(
-                node.name,
-                .switchover(leader: leader, candidate: fault.choice % 2 == 0 ? other.name : nil, scheduledAt: nil))
+        case .switchover: askForSwitchover(node, fault.choice % 2 == 0 ? other.name : nil, way)
         case .failover: ask(node.name, .failover(candidate: other.name))
-        case .restart: ask(node.name, .restart(RestartRequest()))
-        case .reinitialize: ask(node.name, .reinitialize(force: fault.choice % 2 == 0, fromLeader: false))
+        case .restart: askForRestart(node, way)
+        case .reinitialize: ask(node.name, .reinitialize(force: fault.choice % 2 == 0, fromLeader: way == 0))
         case .changeConfiguration:
-            ask(node.name, .patchConfiguration(["maximum_lag_on_failover": .integer(Int64(fault.choice % 1000))]))
+            let lag = JSONValue.integer(Int64(fault.choice % 1000))
+            guard way == 0, var whole = store.configuration?.value else {
+                ask(node.name, .patchConfiguration(["maximum_lag_on_failover": lag]))
+                return
+            }
+            whole["maximum_lag_on_failover"] = lag
+            ask(node.name, .replaceConfiguration(whole))
         case .pause:
             ask(node.name, .patchConfiguration(["pause": true]))
             after(fault.lasts) { [unowned self, unowned node] in
@@ -193,6 +197,37 @@ extension SimulatedCluster {
                 if node.machine == nil { self.start(node) }
             }
         default: break
+        }
+    }
+
+    private func askForSwitchover(_ node: SimulatedMember, _ candidate: String?, _ way: UInt64) {
+        let leader = store.leader?.value.name
+        guard way < 3 else {
+            ask(node.name, .switchover(leader: leader, candidate: candidate, scheduledAt: nil))
+            return
+        }
+        let ahead = Duration.milliseconds(Int64(500 + 2500 * way))
+        ask(node.name, .switchover(leader: leader, candidate: candidate, scheduledAt: wall + ahead))
+        // Some think better of it: in time, or as it begins.
+        guard way > 0 else { return }
+        after(ahead - .milliseconds(way == 1 ? 1000 : 1)) { [unowned self, unowned node] in
+            guard node.machine != nil, !node.isFrozen else { return }
+            self.ask(node.name, .cancelSwitchover)
+        }
+    }
+
+    private func askForRestart(_ node: SimulatedMember, _ way: UInt64) {
+        switch way {
+        case 0: ask(node.name, .restart(RestartRequest(role: .primary)))
+        case 1: ask(node.name, .restart(RestartRequest(timeout: .milliseconds(50))))
+        case 2, 3:
+            ask(node.name, .restart(RestartRequest(scheduledAt: wall + .seconds(2))))
+            guard way == 3 else { return }
+            after(.milliseconds(1990)) { [unowned self, unowned node] in
+                guard node.machine != nil, !node.isFrozen else { return }
+                self.ask(node.name, .cancelRestart)
+            }
+        default: ask(node.name, .restart(RestartRequest()))
         }
     }
 
