@@ -350,9 +350,10 @@ extension HAMachine {
             }
             if !isBecomingPrimary, !world.isPromoteSignalled { world.mayAcknowledge = false }
             if let marker = world.marker, sample.timeline < marker.timeline, !world.isPromoteSignalled,
-                sample.receiver?.status == "streaming"
+                sample.receiver?.status == "streaming", world.promotion == .none
             {
-                // It streams the timeline before: that promotion came to nothing.
+                // It streams the timeline before: that promotion came to nothing. One that is being prepared has its
+                // marker before the receiver has gone.
                 clearMarker()
             }
             noteLineage(sample)

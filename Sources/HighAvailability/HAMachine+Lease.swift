@@ -457,7 +457,7 @@ extension HAMachine {
                 world.lease = .none
                 world.readWanted = true
                 world.viewsCountFrom = world.now
-                record("lease.refused", .action, "another member was first: \(why)")
+                record("lease.refused", .action, "the leader entry was not to be had: \(why)")
             case .notSent(let why):
                 world.lease = .none
                 world.nextLeaseTryAt = world.now + .milliseconds(200)
@@ -471,9 +471,11 @@ extension HAMachine {
                 world.publishedMember = nil
                 world.nextPublishAt = world.now + .milliseconds(300)
             }
+            // An entry that is ours and not led by is taken up by the view that shows our member entry too.
+            let mayResume =
+                world.lease == .none && (world.sessionFacts?.isResumed == true || world.isLeaderEntryOurs)
             world.readWanted =
-                world.readWanted || !isCommitted || world.view?.member(world.me) == nil
-                || world.sessionFacts?.isResumed == true && world.term == nil
+                world.readWanted || !isCommitted || mayResume || world.view?.member(world.me) == nil
             return
         }
         if case .preparing(let fence, let timeline, let marker, intent: id) = world.promotion {

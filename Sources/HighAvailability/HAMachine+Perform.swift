@@ -166,7 +166,9 @@ extension HAMachine {
 
     private mutating func acquire(settling request: FailoverRequest?, systemIdentifier: String?) {
         guard let view = world.view, world.sessionFacts != nil, case .none = world.lease else { return }
-        var conditions: [ClusterCondition] = [.leaderAbsent]
+        // The position in the store is the one that was raced with: an answer that was long on its way may be older than
+        // another's whole term.
+        var conditions: [ClusterCondition] = [.leaderAbsent, .statusVersion(view.statusVersion)]
         var writes: [ClusterWrite] = [.acquireLeader]
         if view.syncVersion != nil { conditions.append(.syncVersion(view.syncVersion)) }
         if let request, view.failover == request {

@@ -248,6 +248,14 @@ extension SimulatedCluster {
         }
     }
 
+    var isPauseWanted: Bool { store.configuration?.value["pause"]?.bool == true }
+
+    func takeBackPause() {
+        guard isPauseWanted else { return }
+        store.setConfiguration("pause", false)
+        signalAll()
+    }
+
     /// Ends whatever is still wrong, on all members but one that stays broken.
     func heal(except broken: SimulatedMember?) {
         isHealed = true
@@ -257,10 +265,7 @@ extension SimulatedCluster {
         jitter = min(jitter, .milliseconds(3))
         storeDelay = min(storeDelay, .milliseconds(5))
         startStore(electsLeader: false)
-        if store.configuration?.value["pause"]?.bool == true {
-            store.setConfiguration("pause", false)
-            signalAll()
-        }
+        takeBackPause()
         if let broken { leaveBroken(broken) }
         for member in all where member !== broken {
             member.answersLate = .zero

@@ -117,15 +117,25 @@ extension SimulatedCluster {
     /// What waited for the agent reaches it now.
     private func awaken(_ node: SimulatedMember) {
         guard node.machine != nil, !node.isFrozen, !node.isHostPaused else { return }
-        let waiting = node.inbox
-        node.inbox = []
-        for event in waiting { deliverInOrder(node, event, after: .milliseconds(1)) }
+        let instance = node.instance
+        after(.milliseconds(1) + node.turn) { [unowned self, unowned node] in
+            if node.instance == instance { self.empty(inboxOf: node) }
+        }
         deliver(node, .wake, after: .milliseconds(2))
         if let session = node.session, store.sessions[session] == nil, !isStoreStopped, node.storeReachable {
             node.session = nil
             deliver(node, .sessionLost("it expired"), after: .milliseconds(5))
         }
         after(.milliseconds(5)) { [unowned self, unowned node] in self.greet(node) }
+    }
+
+    /// In the order in which it came; what comes meanwhile waits behind it.
+    private func empty(inboxOf node: SimulatedMember) {
+        let instance = node.instance
+        while !node.isFrozen, !node.isHostPaused, node.instance == instance, let event = node.inbox.first {
+            node.inbox.removeFirst()
+            handle(node, event)
+        }
     }
 
     // MARK: - Guard and server processes

@@ -226,10 +226,10 @@ extension SimulatedCluster {
         let instance = node.instance
         after(takes) { [unowned self, unowned node] in
             guard node.postgres.run?.started == started, node.postgres.run?.isPrimary == false else {
-                // It was promoted, or ended, without us.
-                if node.instance == instance, node.postgres.run == nil {
-                    self.end(node, id, .failed("it ended during its promotion"))
-                }
+                // It ended, or an earlier instance's signal has promoted it: whoever waits sees what came of it.
+                guard node.instance == instance else { return }
+                let isPromoted = node.postgres.run?.started == started
+                self.end(node, id, isPromoted ? .done : .failed("it ended during its promotion"))
                 return
             }
             if node.isServerFrozen || node.isHostPaused {

@@ -185,7 +185,7 @@ package final class SimulatedCluster {
         let instance = member.instance
         after(delay + member.turn) { [unowned self, unowned member] in
             guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
-            if member.isFrozen || member.isHostPaused {
+            if member.isFrozen || member.isHostPaused || !member.inbox.isEmpty {
                 member.inbox.append(event)
                 return
             }
@@ -201,7 +201,7 @@ package final class SimulatedCluster {
         let instance = member.instance
         at(due) { [unowned self, unowned member] in
             guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
-            if member.isFrozen || member.isHostPaused {
+            if member.isFrozen || member.isHostPaused || !member.inbox.isEmpty {
                 member.inbox.append(event)
                 return
             }
@@ -331,7 +331,8 @@ package final class SimulatedCluster {
                 return
                     "\(member.name): \(world.map { "\($0.lease)" } ?? "no agent") "
                     + "\(String(describing: member.postgres.run)) \(member.postgres.branch) \(member.postgres.lsn) past \(member.postgres.past) "
-                    + "marker \(world?.marker as Any) job \(world?.job?.job.name as Any)"
+                    + "marker \(world?.marker as Any) job \(world?.job?.job.name as Any) "
+                    + "session \(world?.sessionFacts?.id.text ?? "none") sees \(world?.view?.leader as Any)"
             }
     }
 }

@@ -147,7 +147,17 @@ package struct SimulationRun {
         cluster.heal(except: broken)
         let living = cluster.all.filter { $0 !== broken }
         func wait(_ what: String, _ living: [SimulatedMember]) -> Bool {
-            if cluster.run(until: { $0.isHealthy(living) || !$0.violations.isEmpty }, within: bound) == nil {
+            let end = cluster.now + bound
+            var isHealthy = false
+            while !isHealthy, cluster.violations.isEmpty, cluster.now < end {
+                // A pause that was asked for before the heal may come after it; in pause nobody takes over.
+                cluster.takeBackPause()
+                isHealthy =
+                    cluster.run(
+                        until: { $0.isHealthy(living) || !$0.violations.isEmpty || $0.isPauseWanted },
+                        within: end - cluster.now) != nil && cluster.isHealthy(living)
+            }
+            if !isHealthy, cluster.violations.isEmpty {
                 cluster.complain("\(what): not healthy within \(bound.milliseconds) ms of virtual time")
             }
             return cluster.violations.isEmpty
@@ -156,13 +166,10 @@ package struct SimulationRun {
         // Every request has its patience; nothing may be left of them after that.
         cluster.run(until: { $0.open.isEmpty || !$0.violations.isEmpty }, within: .seconds(70))
         cluster.judgeAnswers()
-        // A pause that was asked for before the heal may have come after it; in pause nobody takes over.
-        if cluster.store.configuration?.value["pause"]?.bool == true {
-            cluster.store.setConfiguration("pause", false)
-            cluster.signalAll()
-        }
+        cluster.takeBackPause()
         let position = cluster.primary.map { cluster[$0].postgres.lsn }
-        cluster.run(for: scenario.loopWait * 2 + .seconds(2))
+        // What was late before the heal still is.
+        cluster.run(for: scenario.loopWait * 2 + .seconds(2) + scenario.noise.lateUpTo)
         if let position { cluster.judgeRecords(position) }
         cluster.judgeHistory()
         cluster.judgeFences(living)
