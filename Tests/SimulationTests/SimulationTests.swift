@@ -20,7 +20,7 @@ struct SimulationTests {
         (863, 10, "a promotion was judged by a crash of long ago"),
         (4905, 10, "a guard that stopped the server was taken to be armed still"),
         (5209, 10, "an agent restarted while its promotion was under way"),
-        (73762, 10, "a look at PostgreSQL from before its receiver went cleared the marker of the promotion being prepared"),
+        (73762, 10, "an old look at PostgreSQL cleared the marker of a promotion being prepared"),
         (105120, 10, "an entry that was ours stayed without a leader after a pause, for nobody looked again"),
         (129958, 10, "the same after an acquire that arrived when it was thought lost"),
         (178706, 10, "a view older than another's whole term was raced with: more was lost than is allowed"),
