@@ -23,6 +23,8 @@ extension HAMachine {
         }
         let before = world.view
         world.view = view
+        // A request that is being taken out of the store is settled; a newer one is seen once that has ended.
+        if isCommitting("failover") { world.view?.failover = nil }
         if let configuration = view.configuration { world.cachedConfiguration = configuration }
         if view.leader != nil || view.systemIdentifier != nil { world.hasSeenCluster = true }
         if let made = world.bootstrapped, view.systemIdentifier == made.systemIdentifier { world.bootstrapped = nil }

@@ -80,6 +80,9 @@ package final class SimulatedCluster {
     private var lastRequest: UInt64 = 0
     private(set) var steps = 0
 
+    /// Far more than the busiest storm of faults brings to one member.
+    private static let mostEventsInASecond = 3000
+
     package var wall: WallTime { SimulatedCluster.wallOrigin + (now - SimulatedCluster.origin) }
     package var elapsed: Duration { now - SimulatedCluster.origin }
 
@@ -216,6 +219,7 @@ package final class SimulatedCluster {
         guard let reaction = member.machine?.handle(event, at: Moment(now: local, wall: wall, random: random.next()))
         else { return }
         member.handled += 1
+        judgeHaste(member)
         for decision in reaction.decisions { note(member, decision) }
         if reaction.wakeAt <= local { complain("\(member.name): a wake in the past") }
         let instance = member.instance
@@ -232,6 +236,16 @@ package final class SimulatedCluster {
         }
         guard member.instance == instance else { return }
         publish(member)
+    }
+
+    /// An agent that answers itself without end would stop the world's clock, and burn a processor in the real one.
+    private func judgeHaste(_ member: SimulatedMember) {
+        if now - member.hasteSince >= .seconds(1) {
+            member.hasteSince = now
+            member.hasteFrom = member.handled
+        } else if member.handled - member.hasteFrom == Self.mostEventsInASecond {
+            complain("\(member.name): \(Self.mostEventsInASecond) events within a second")
+        }
     }
 
     private func note(_ member: SimulatedMember, _ decision: Decision) {

@@ -29,6 +29,9 @@ package final class SimulatedMember {
     /// A residual risk is being tried on this host: what it acknowledges is counted apart.
     var isExcused = false
     var inbox: [Event] = []
+    /// The second whose events are counted, and how many there had been before it.
+    var hasteSince: Instant = .distantPast
+    var hasteFrom = 0
     /// When the last event of those that keep their order comes.
     var lastInOrder = Instant.distantPast
     /// Members that it has no connection with.

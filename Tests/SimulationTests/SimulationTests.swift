@@ -23,6 +23,7 @@ struct SimulationTests {
         (73762, 10, "an old look at PostgreSQL cleared the marker of a promotion being prepared"),
         (105120, 10, "an entry that was ours stayed without a leader after a pause, for nobody looked again"),
         (129958, 10, "the same after an acquire that arrived when it was thought lost"),
+        (206247, 10, "a refused switchover began again at each event while its removal from the store was on its way"),
         (178706, 10, "a view older than another's whole term was raced with: more was lost than is allowed"),
     ]
 
