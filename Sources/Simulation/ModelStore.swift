@@ -11,6 +11,8 @@ package struct ModelStore {
     package struct Session {
         package var expiresAt: Instant
         package var lifetime: Duration
+        /// Before this instant the store never ends it: what deadlines may rely on. It ends later, by the store's ways.
+        var promised: Instant
     }
 
     package var model = StoreModel.plain
@@ -44,7 +46,7 @@ package struct ModelStore {
     package mutating func open(lifetime: Duration, at now: Instant) -> SessionID {
         lastSession += 1
         let id = SessionID("s\(lastSession)")
-        sessions[id] = Session(expiresAt: expiry(now, lifetime), lifetime: lifetime)
+        sessions[id] = Session(expiresAt: expiry(now, lifetime), lifetime: lifetime, promised: now + lifetime)
         return id
     }
 
@@ -54,6 +56,7 @@ package struct ModelStore {
         // A touch that comes late never takes back what an earlier one gave.
         let until = max(session.expiresAt, expiry(now, session.lifetime))
         sessions[id]?.expiresAt = until
+        sessions[id]?.promised = max(session.promised, now + session.lifetime)
         return true
     }
 
@@ -64,7 +67,10 @@ package struct ModelStore {
 
     /// A new leader of the ensemble: every session begins its lifetime anew.
     mutating func renewAll(at now: Instant) {
-        for (id, session) in sessions { sessions[id]?.expiresAt = max(session.expiresAt, now + session.lifetime) }
+        for (id, session) in sessions {
+            sessions[id]?.expiresAt = max(session.expiresAt, now + session.lifetime)
+            sessions[id]?.promised = max(session.promised, now + session.lifetime)
+        }
     }
 
     /// When the next session ends.

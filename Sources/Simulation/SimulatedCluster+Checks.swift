@@ -45,6 +45,17 @@ extension SimulatedCluster {
         }
     }
 
+    /// Whatever a deadline was reckoned from, the store has promised at least as much.
+    func judgeDeadline(_ member: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
+        guard let id = member.session, let session = store.sessions[id], store.leader?.value.session == id else { return }
+        let end = member.global(deadlines.end)
+        if end > session.promised {
+            complain(
+                "\(member.name): the deadline of \(fence) outlives the store's promise by "
+                    + "\((end - session.promised).milliseconds) ms")
+        }
+    }
+
     /// A new branch begins: what was acknowledged and is not on it is lost. Asynchronous: no more than configured.
     func judgePromotion(_ member: SimulatedMember) {
         let postgres = member.postgres

@@ -4,6 +4,7 @@ import HighAvailability
 /// What the guard of a member does (safety rules, section 4).
 extension SimulatedCluster {
     func arm(_ node: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
+        judgeDeadline(node, fence, deadlines)
         let known = node.guardian
         let local = node.local(now)
         func refuse(_ why: String) { deliverInOrder(node, .guardRefused(why), after: .milliseconds(1)) }
