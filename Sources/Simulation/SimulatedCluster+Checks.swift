@@ -47,7 +47,9 @@ extension SimulatedCluster {
 
     /// Whatever a deadline was reckoned from, the store has promised at least as much.
     func judgeDeadline(_ member: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
-        guard let id = member.session, let session = store.sessions[id], store.leader?.value.session == id else { return }
+        guard let id = member.session, let session = store.sessions[id], store.leader?.value.session == id else {
+            return
+        }
         let end = member.global(deadlines.end)
         if end > session.promised {
             complain(
