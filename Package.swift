@@ -104,8 +104,8 @@ let package = Package(
         core(
             "OperatorCLI",
             [
-                "ClusterModel", "HighAvailability", "AgentConfiguration", "ConfigurationTree", "PluginInterfaces",
-                "PeerClient", argumentParser, logging,
+                "ClusterModel", "HighAvailability", "AgentConfiguration", "ConfigurationTree", "ClusterStore",
+                "PluginInterfaces", "PeerClient", argumentParser, logging,
             ]),
         core(
             "MatriarchMain",

@@ -6,10 +6,13 @@ public import PluginInterfaces
 /// Reading refuses nothing: other programs write into the same store, so what cannot be understood is left out and told
 /// in the view's `problems`.
 public enum ClusterCodec {
-    /// The cluster as the entries show it. `era` is the site's own era; the store's counts if it is higher.
+    /// The cluster as the entries show it. `era` is the era known so far; the store's, and the one in the snapshot, count
+    /// if they are higher.
     public static func view(of snapshot: StoreSnapshot, era: UInt32 = 0) -> ClusterView {
-        let revision = revision(snapshot.revision, era: era)
+        let stored = storedEra(in: snapshot)
+        let revision = revision(snapshot.revision, era: max(era, stored ?? 0))
         var view = ClusterView(revision: revision, requestedAt: snapshot.requestedAt)
+        if snapshot[ClusterKey.era] != nil, stored == nil { view.problems.append("era: no number") }
         var legacyStatus: ClusterStatus?
         for entry in snapshot.entries {
             let value = entry.value
@@ -75,6 +78,11 @@ public enum ClusterCodec {
         view.members.sort { $0.name < $1.name }
         view.problems.sort()
         return view
+    }
+
+    /// The number of the key `era`; nil when there is none that can be read.
+    public static func storedEra(in snapshot: StoreSnapshot) -> UInt32? {
+        snapshot[ClusterKey.era].flatMap { UInt32(String(decoding: $0.value, as: UTF8.self)) }
     }
 
     /// A store's revision under the site's era.

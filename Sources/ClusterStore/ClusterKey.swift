@@ -14,6 +14,9 @@ public enum ClusterKey {
     public static let failsafe: StoreKey = "failsafe"
     /// Ours, ignored by other programs: which term was about to make which timeline.
     public static let promotions: StoreKey = "promotions"
+    /// Ours, ignored by other programs: a number that rises whenever the keys were restored into a store or moved to
+    /// another one, whose own numbers begin anew. With it fencing numbers only grow.
+    public static let era: StoreKey = "era"
     /// What a glimpse reads.
     static let glimpsed: [StoreKey] = [leader, failover, configuration]
     static let memberPrefix = "members/"

@@ -15,14 +15,16 @@ import Synchronization
 /// ```
 public struct ClusterStore: Sendable {
     public let store: any CoordinationStore
-    /// The site's era: rises when a store was restored or exchanged for another.
-    public let era: UInt32
     private let lastUnknown = LastUnknown()
+    private let known: KnownEra
 
     public init(store: any CoordinationStore, era: UInt32 = 0) {
         self.store = store
-        self.era = era
+        known = KnownEra(era)
     }
+
+    /// The site's era, as far as it was seen: rises when a store was restored or exchanged for another.
+    public var era: UInt32 { known.era.load(ordering: .relaxed) }
 
     /// How often a read that was no consistent cut is repeated before it counts as failed.
     static let cutAttempts = 5
@@ -108,10 +110,22 @@ public struct ClusterStore: Sendable {
             let remaining = deadline - SystemClock.now()
             guard remaining > .zero else { break }
             let snapshot = try await read(remaining)
-            if snapshot.isCut { return ClusterCodec.view(of: snapshot, era: era) }
+            if snapshot.isCut {
+                if let stored = ClusterCodec.storedEra(in: snapshot) { known.era.max(stored, ordering: .relaxed) }
+                return ClusterCodec.view(of: snapshot, era: era)
+            }
         }
         throw StoreError(
             .timedOut, "the cluster kept changing while it was read: no consistent view of it within \(limit)")
+    }
+
+    /// The highest era seen; shared by the copies of one `ClusterStore`.
+    private final class KnownEra: Sendable {
+        let era: Atomic<UInt32>
+
+        init(_ era: UInt32) {
+            self.era = Atomic(era)
+        }
     }
 
     /// Which transaction's outcome was last unknown; shared by the copies of one `ClusterStore`.

@@ -1,5 +1,6 @@
 public import ClusterModel
 public import ConfigurationTree
+import PluginInterfaces
 
 /// Everything that a command touches outside itself, so that tests can stand in for it.
 public struct CommandEnvironment: Sendable {
@@ -30,10 +31,28 @@ public struct CommandEnvironment: Sendable {
     /// All complaints about a configuration file, errors and warnings; about the host it is for when that is asked.
     public var validate: @Sendable (_ path: String, _ host: Bool) throws -> [ConfigurationComplaint]
 
+    /// Opens the store that an agent's configuration file names.
+    var openStore: @Sendable (_ path: String) throws -> OpenedStore = { path in
+        throw CommandFailure("\(path): this program has no store plugins")
+    }
+    /// Writes a file for its owner alone, as a whole or not at all.
+    public var writeFile: @Sendable (_ path: String, _ text: String) throws -> Void = { path, _ in
+        throw CommandFailure("cannot write \(path)")
+    }
+
     /// What commands use. Tests bind their own.
     @TaskLocal public static var current: CommandEnvironment = .live
 
     func writeLine(_ line: String = "") { write(line + "\n") }
+}
+
+/// A cluster's store, open for a command.
+struct OpenedStore: Sendable {
+    var store: any CoordinationStore
+    /// The configuration's section that names it.
+    var section: String
+    var scope: String
+    var root: String
 }
 
 /// A failure that a person is told of; the program ends with its status.

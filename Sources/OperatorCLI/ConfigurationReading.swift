@@ -1,6 +1,7 @@
 import AgentConfiguration
 import ClusterModel
 import ConfigurationTree
+import Logging
 import PluginInterfaces
 
 #if canImport(Glibc)
@@ -42,6 +43,31 @@ enum ConfigurationReading {
         }
         if host, let settings = loaded.settings { complaints += DeploymentCheck.run(settings) }
         return complaints
+    }
+
+    /// Opens the store that a configuration file names, an agent's or an operator's.
+    static func openStore(_ path: String, plugins: PluginRegistry) throws -> OpenedStore {
+        let loaded = ConfigurationLoader.loadForOperator(
+            path: path, environment: environmentVariables(), knownStores: plugins.stores.map(\.section))
+        guard let settings = loaded.settings else {
+            let errors = loaded.complaints.filter { $0.severity == .error }
+            throw CommandFailure(errors.map(\.description).joined(separator: "\n"))
+        }
+        guard let scope = settings.scope else { throw CommandFailure("\(path): scope: missing; the cluster's name") }
+        guard let factory = plugins.store(section: settings.store.name) else {
+            throw CommandFailure("\(path): no plugin owns the store section '\(settings.store.name)'")
+        }
+        let root = "/" + (settings.namespace + "/" + scope).split(separator: "/").joined(separator: "/") + "/"
+        let context = PluginContext(
+            root: root, memberName: settings.name ?? "operator", scope: scope, stateDirectory: "/nonexistent",
+            retryTimeout: .seconds(10), logger: Logger(label: "matriarch") { _ in SwiftLogNoOpLogHandler() })
+        do {
+            return OpenedStore(
+                store: try factory.makeStore(settings.store.node, context), section: settings.store.name, scope: scope,
+                root: root)
+        } catch {
+            throw CommandFailure("\(error)")
+        }
     }
 
     private static func environmentVariables() -> [String: String] {

@@ -42,7 +42,9 @@ extension CommandEnvironment {
             fileExists: { path in access(path, F_OK) == 0 },
             edit: { text in try editText(text) },
             makeAPI: { configuration in try RESTClusterAPI(configuration) },
-            validate: { path, host in ConfigurationReading.validate(path, host: host, plugins: plugins) })
+            validate: { path, host in ConfigurationReading.validate(path, host: host, plugins: plugins) },
+            openStore: { path in try ConfigurationReading.openStore(path, plugins: plugins) },
+            writeFile: { path, text in try writeWhole(path, text) })
     }
 }
 
@@ -78,6 +80,33 @@ private func readWhole(_ path: String) throws -> String {
         if bytes.count > 4 << 20 { throw CommandFailure("cannot read \(path): longer than 4 MiB") }
     }
     return String(decoding: bytes, as: UTF8.self)
+}
+
+private func writeWhole(_ path: String, _ text: String) throws {
+    func failed(_ what: String) -> CommandFailure {
+        CommandFailure("cannot \(what) \(path): \(String(cString: strerror(errno)))")
+    }
+    let beside = "\(path).\(getpid()).new"
+    let descriptor = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw failed("write") }
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+        let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        if count < 0 && errno == EINTR { continue }
+        if count <= 0 {
+            let failure = failed("write")
+            close(descriptor)
+            unlink(beside)
+            throw failure
+        }
+        bytes = bytes.dropFirst(count)
+    }
+    let isWritten = fsync(descriptor) == 0
+    guard close(descriptor) == 0, isWritten, rename(beside, path) == 0 else {
+        let failure = failed("write")
+        unlink(beside)
+        throw failure
+    }
 }
 
 /// Runs $VISUAL, $EDITOR or `vi` on a file (0600) that holds the text.
