@@ -369,7 +369,8 @@
         fileprivate var endsRace: Bool {
             guard let refusal else { return false }
             switch refusal.kind {
-            case .tokenRefused, .notAuthorized, .authenticationOff, .leaseNotFound, .tooLarge, .malformedRequest,
+            case .tokenRefused, .notAuthorized, .certificateNamed, .authenticationOff, .leaseNotFound, .tooLarge,
+                .malformedRequest,
                 .compacted:
                 return true
             case .unfit, .unknownCall, .undecided: return false

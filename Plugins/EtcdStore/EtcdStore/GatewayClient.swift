@@ -181,8 +181,19 @@
             }
             let refusal =
                 object.flatMap { Self.refusal(status, $0) }
-                ?? Refusal(status: status, code: nil, message: "HTTP status \(status)")
+                ?? Refusal(status: status, code: nil, message: plain(status, bytes))
             throw GatewayFailure(stage: .refused(refusal), message: "\(endpoint) says: \(refusal.message)")
+        }
+
+        /// What somebody says who does not answer in JSON: a proxy, or etcd before the request has reached its gateway.
+        private static func plain(_ status: Int, _ bytes: [UInt8]) -> String {
+            let text = String(decoding: bytes.prefix(200), as: UTF8.self)
+            let isText =
+                !text.isEmpty && text.unicodeScalars.allSatisfy { $0.value >= 32 || $0.properties.isWhitespace }
+            let shown =
+                text.contains("<") || !isText
+                ? "" : ", " + text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+            return "HTTP status \(status)\(shown)"
         }
 
         /// The error in an object, in the forms of the gateway's versions; nil when there is none.

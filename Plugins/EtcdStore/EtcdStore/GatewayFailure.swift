@@ -9,6 +9,8 @@
             case tokenRefused
             /// The user may not do that, or the password is wrong.
             case notAuthorized
+            /// The gateway of a cluster with users takes no client certificates that name somebody.
+            case certificateNamed
             /// The cluster has no users: there is nothing to log in to.
             case authenticationOff
             case leaseNotFound
@@ -42,6 +44,7 @@
             ("revision in header is old", .tokenRefused, true),
             ("user name is empty", .tokenRefused, true),
             ("permission denied", .notAuthorized, true),
+            ("commonname of client sending a request against gateway", .certificateNamed, true),
             ("authentication failed", .notAuthorized, true),
             ("user name not found", .notAuthorized, true),
             ("authentication is not enabled", .authenticationOff, true),
@@ -133,6 +136,12 @@
                         .notAuthorized,
                         text + "; check etcd3.username and etcd3.password, and that a role of the user may read and "
                             + "write everything below the cluster's prefix")
+                case .certificateNamed:
+                    return StoreError(
+                        .notAuthorized,
+                        text
+                            + "; where etcd has users its gateway takes only client certificates without a common name: "
+                            + "give etcd3.cert one without CN in its subject")
                 case .authenticationOff: return StoreError(.misconfigured, text)
                 case .leaseNotFound: return StoreError(.sessionLost, text)
                 case .tooLarge: return StoreError(.tooLarge, text)
