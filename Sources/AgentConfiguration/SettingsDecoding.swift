@@ -125,7 +125,8 @@ struct SettingsDecoding {
     /// Why a section that Patroni knows is of no use here.
     private func unsupported(_ name: String) -> String {
         if name == "etcd", knownStores.contains("etcd3") {
-            return "etcd's v2 API is not supported, and gone from etcd itself; name the section etcd3 to speak v3 to the "
+            return
+                "etcd's v2 API is not supported, and gone from etcd itself; name the section etcd3 to speak v3 to the "
                 + "same servers (a cluster whose members still use v2 has to be moved to v3 first: v3 does not see its keys)"
         }
         return "this store is not supported by this build; it has: \(knownStores.joined(separator: ", "))"
