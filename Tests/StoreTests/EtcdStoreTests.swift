@@ -36,9 +36,9 @@
         ) -> StoreUnderTest {
             let root = "/service/case\(nextNumber())/"
             return StoreUnderTest(
-                makeStore: { try openEtcd(endpoints, root: root, change: change) }, lifetime: .seconds(3),
+                makeStore: { try openEtcd(endpoints, root: root, change: change) }, lifetime: .seconds(6),
                 // Leases are looked through twice a second.
-                expiryLateness: .milliseconds(1500), signalLateness: .seconds(3), endsWithoutRenewal: true)
+                expiryLateness: .milliseconds(2500), signalLateness: .seconds(3), endsWithoutRenewal: true)
         }
     }
 
