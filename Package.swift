@@ -47,7 +47,8 @@ let package = Package(
     ],
     traits: [
         .trait(name: "ZooKeeper", description: "The ZooKeeper store; needs libzookeeper_mt."),
-        .default(enabledTraits: ["ZooKeeper"]),
+        .trait(name: "Etcd", description: "The etcd store, over its v3 JSON gateway."),
+        .default(enabledTraits: ["ZooKeeper", "Etcd"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -129,14 +130,15 @@ let package = Package(
             providers: [.apt(["libsqlite3-dev"])]),
         plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
         plugin("EmbeddedStore", ["CSQLite"]),
+        plugin("EtcdStore", [httpClient, nioCore, nioHTTP, nioPosix, nioSSL]),
         plugin("InitDBBootstrap", ["ChildProcesses"]),
         plugin("BaseBackupReplica", ["ChildProcesses"]),
         plugin("ScriptHooks", ["ChildProcesses"]),
         .target(
             name: "BuiltInPlugins",
             dependencies: [
-                "PluginInterfaces", "ZooKeeperStore", "EmbeddedStore", "InitDBBootstrap", "BaseBackupReplica",
-                "ScriptHooks",
+                "PluginInterfaces", "ZooKeeperStore", "EmbeddedStore", "EtcdStore", "InitDBBootstrap",
+                "BaseBackupReplica", "ScriptHooks",
             ],
             path: "Plugins/BuiltIn", swiftSettings: strict),
 
@@ -161,7 +163,10 @@ let package = Package(
             ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
         tests(
             "StoreTests",
-            ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
+            [
+                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", "EtcdStore",
+                logging,
+            ]),
         tests(
             "PluginTests",
             [
@@ -188,7 +193,7 @@ let package = Package(
             dependencies: [
                 "ClusterModel", "HighAvailability", "ConfigurationTree", "PluginInterfaces", "AgentConfiguration",
                 "ClusterStore", "ChildProcesses", "PostgresControl", "PeerClient", "LeaseGuard", "CLeaseGuard",
-                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "EmbeddedStore",
+                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "EtcdStore", "EmbeddedStore",
                 "BaseBackupReplica", "ScriptHooks", logging,
             ], path: "Tests/Fuzzing/Targets", swiftSettings: strict),
     ],

@@ -6,7 +6,7 @@
 #   Tests/run.sh fuzz [--target NAME] [--seconds N] [--list]            (Tests/Fuzzing/run.sh --help)
 #
 #   pure     the tests without servers (seconds)
-#   stores   the tests that start a ZooKeeper, a PostgreSQL or the guard of their own
+#   stores   the tests that start a ZooKeeper, an etcd, a PostgreSQL or the guard of their own
 #   system   real clusters of three members on both stores, with faults
 #   faults   real faults on real clusters on a ZooKeeper ensemble of three, judged by their clients, with a report and a
 #            picture for each (Tests/FaultCampaign/README.md): a short list of some three minutes

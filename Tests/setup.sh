@@ -94,7 +94,10 @@ NEEDS_ZOOKEEPER=(
     'default-jre-headless|command -v java'
     'libzookeeper-java|[[ -e /usr/share/java/zookeeper.jar ]]'
 )
+NEEDS_ETCD=('etcd-server|[[ -x /usr/bin/etcd ]]')
 NEEDS_TO_TEST=(
+    "${NEEDS_ETCD[@]}"
+    'openssl|command -v openssl'
     'iproute2|command -v ip'
     'python3-venv|python3 -c "import venv, ensurepip"'
 )
@@ -129,7 +132,19 @@ ensure_installed() {
         cp -p "$settings" "$settings.matriarch-saved"
         echo 'create_main_cluster = false' >>"$settings"
     fi
+    # Nor the services that other packages would start, on ports that this system may use for others.
+    local policy=/usr/sbin/policy-rc.d forbids=0
+    if [[ " ${missing[*]} " == *' etcd-server '* && ! -e $policy ]]; then
+        forbids=1
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
     quiet_heartbeat 'installing' apt-get -q -y install --no-install-recommends "${missing[@]}" || status=$?
+    if ((forbids)); then
+        rm -f "$policy"
+        # It would still be started with the system.
+        command -v systemctl >/dev/null && systemctl disable etcd.service >/dev/null 2>&1
+    fi
     if [[ -e $settings.matriarch-saved ]]; then mv "$settings.matriarch-saved" "$settings"; fi
     ((status == 0)) ||
         fail_setup "apt-get could not install ${missing[*]} (see above)" 'Repair that, then start again.'

@@ -111,9 +111,7 @@ struct SettingsDecoding {
             return nil
         }
         guard knownStores.contains(pair.key) else {
-            reader.complain(
-                at: pair.keyMark, path: pair.key,
-                "this store is not supported by this build; it has: \(knownStores.joined(separator: ", "))")
+            reader.complain(at: pair.keyMark, path: pair.key, unsupported(pair.key))
             return nil
         }
         guard pair.value.isMap || pair.value.isNull else {
@@ -122,6 +120,16 @@ struct SettingsDecoding {
         }
         let node = pair.value.isMap ? pair.value : ConfigurationNode(.map([]), at: pair.keyMark)
         return StoreSection(name: pair.key, node: node)
+    }
+
+    /// Why a section that Patroni knows is of no use here.
+    private func unsupported(_ name: String) -> String {
+        if name == "etcd", knownStores.contains("etcd3") {
+            return
+                "etcd's v2 API is not supported, and gone from etcd itself; name the section etcd3 to speak v3 to the "
+                + "same servers (a cluster whose members still use v2 has to be moved to v3 first: v3 does not see its keys)"
+        }
+        return "this store is not supported by this build; it has: \(knownStores.joined(separator: ", "))"
     }
 
     // MARK: Log
