@@ -47,7 +47,8 @@ let package = Package(
     ],
     traits: [
         .trait(name: "ZooKeeper", description: "The ZooKeeper store; needs libzookeeper_mt."),
-        .default(enabledTraits: ["ZooKeeper"]),
+        .trait(name: "Consul", description: "The Consul store."),
+        .default(enabledTraits: ["ZooKeeper", "Consul"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -128,6 +129,7 @@ let package = Package(
             name: "CSQLite", path: "Plugins/EmbeddedStore/CSQLite", pkgConfig: "sqlite3",
             providers: [.apt(["libsqlite3-dev"])]),
         plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
+        plugin("ConsulStore", [httpClient, nioCore, nioHTTP, nioPosix, nioSSL]),
         plugin("EmbeddedStore", ["CSQLite"]),
         plugin("InitDBBootstrap", ["ChildProcesses"]),
         plugin("BaseBackupReplica", ["ChildProcesses"]),
@@ -135,8 +137,8 @@ let package = Package(
         .target(
             name: "BuiltInPlugins",
             dependencies: [
-                "PluginInterfaces", "ZooKeeperStore", "EmbeddedStore", "InitDBBootstrap", "BaseBackupReplica",
-                "ScriptHooks",
+                "PluginInterfaces", "ZooKeeperStore", "ConsulStore", "EmbeddedStore", "InitDBBootstrap",
+                "BaseBackupReplica", "ScriptHooks",
             ],
             path: "Plugins/BuiltIn", swiftSettings: strict),
 
@@ -161,7 +163,10 @@ let package = Package(
             ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
         tests(
             "StoreTests",
-            ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
+            [
+                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "ConsulStore",
+                "EmbeddedStore", logging,
+            ]),
         tests(
             "PluginTests",
             [

@@ -4,6 +4,9 @@ import InitDBBootstrap
 public import PluginInterfaces
 import ScriptHooks
 
+#if Consul
+    import ConsulStore
+#endif
 #if ZooKeeper
     import ZooKeeperStore
 #endif
@@ -14,6 +17,9 @@ public struct BuiltInPlugins {
     public static func register(in registry: inout PluginRegistry) {
         #if ZooKeeper
             registry.register(ZooKeeperStoreFactory())
+        #endif
+        #if Consul
+            registry.register(ConsulStoreFactory())
         #endif
         registry.register(EmbeddedStoreFactory())
         registry.register(InitDBBootstrapFactory())
