@@ -133,9 +133,10 @@
             case failure(String)
         }
 
-        /// What to wait beyond; 0: to be asked at once.
+        /// What to wait beyond; 0: to be answered at once.
         private(set) var index: UInt64 = 0
-        private var isUp = false
+        /// The last answer's, while the connection is up.
+        private var known: UInt64?
         private var hasFailed = false
         private var pause = ChangeWatch.shortestPause
 
@@ -143,25 +144,38 @@
         mutating func take(_ event: Event) -> (StoreSignal?, pause: Duration) {
             switch event {
             case .failure(let why):
-                let signal: StoreSignal? = isUp || !hasFailed ? .disconnected(why) : nil
-                (isUp, hasFailed, index) = (false, true, 0)
-                defer { pause = min(pause * 2, ChangeWatch.longestPause) }
-                return (signal, pause)
+                let signal: StoreSignal? = known != nil || !hasFailed ? .disconnected(why) : nil
+                (known, hasFailed, index) = (nil, true, 0)
+                return (signal, nextPause())
             case .answer(let answered, let after):
-                pause = ChangeWatch.shortestPause
-                defer {
-                    isUp = true
-                    hasFailed = false
-                    // Consul asks for both: never less than 1, and from the start when the index went back.
-                    index = answered < index ? 0 : max(answered, 1)
+                let (before, wasWaiting) = (known, index > 0)
+                known = answered
+                hasFailed = false
+                // Consul asks for that: never less than 1.
+                index = max(answered, 1)
+                guard let before else {
+                    pause = ChangeWatch.shortestPause
+                    return (.connected, .zero)
                 }
-                if !isUp { return (.connected, .zero) }
+                if answered > before {
+                    pause = ChangeWatch.shortestPause
+                    return (.changed(StoreRevision(number: answered)), .zero)
+                }
                 // Back by the reaping of tombstones, or by another state of the servers.
-                if answered < index { return (.changed(nil), .zero) }
-                if answered > index { return (.changed(StoreRevision(number: answered)), .zero) }
-                // No news: its time is over. Whoever answers so at once, again and again, is not waited upon like that.
-                return (nil, after < ChangeWatch.patience / 2 ? ChangeWatch.longestPause : .zero)
+                if answered < before { return (.changed(nil), .zero) }
+                if wasWaiting, after < ChangeWatch.patience - .milliseconds(500) {
+                    // Answered without news before its time: so queries end on servers that are given another state, with
+                    // the old one's answer. Asked from the start, they tell what is now.
+                    index = 0
+                    return (nil, nextPause())
+                }
+                return (nil, .zero)
             }
+        }
+
+        private mutating func nextPause() -> Duration {
+            defer { pause = min(pause * 2, ChangeWatch.longestPause) }
+            return pause
         }
     }
 #endif

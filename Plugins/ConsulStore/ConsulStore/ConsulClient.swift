@@ -2,6 +2,7 @@
     import AsyncHTTPClient
     import ClusterModel
     import ConfigurationTree
+    import Glibc
     import NIOCore
     import NIOHTTP1
     import NIOPosix
@@ -159,7 +160,9 @@
                 default: return unreachable(.unknown, error.shortDescription)
                 }
             case let error as NIOConnectionError:
-                let reasons = error.connectionErrors.map { "\($0.error)" }
+                let reasons = error.connectionErrors.map { failure in
+                    (failure.error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(failure.error)"
+                }
                 return unreachable(
                     .notSent, reasons.isEmpty ? "the host is unknown" : reasons.joined(separator: "; "))
             case is NIOSSLError, is NIOSSLExtraError:
@@ -168,6 +171,10 @@
             case is BoringSSLError:
                 // A server may refuse our certificate after we have sent everything (TLS 1.3).
                 return unreachable(.unknown, "TLS: \(error)")
+            case let error as IOError:
+                // Only a connection that does not come about is refused; all else may have carried something.
+                let why = String(cString: strerror(error.errnoCode))
+                return unreachable(error.errnoCode == ECONNREFUSED ? .notSent : .unknown, why)
             case is ChannelError, is HTTPParserError: return unreachable(.unknown, "\(error)")
             default: return unreachable(.unknown, "\(error)")
             }

@@ -105,6 +105,7 @@
                     throw failure.error
                 }
                 let entries = try self.entries(answer, purpose)
+                if entries.isEmpty { try await checkVisibility(purpose, until: deadline) }
                 let isConsistent = flag == "consistent"
                 if !isConsistent,
                     answer.knowsLeader == false || (answer.lastContact ?? .zero) > ChangeWatch.oldestContact
@@ -139,6 +140,16 @@
                 guard SystemClock.now() < deadline else {
                     throw StoreError(.timedOut, "Consul's answers were older than what had been seen, for too long")
                 }
+            }
+        }
+
+        /// What a token may not see is left out of a tree: an empty one may only be hidden. One entry is refused plainly.
+        private func checkVisibility(_ purpose: String, until deadline: Instant) async throws(StoreError) {
+            let call = ConsulCall.get(place.entry(place.path(leaderKey)), for: purpose)
+            switch await client.call(call, within: deadline - SystemClock.now()) {
+            case .failure(let failure): throw failure.error
+            case .success(let answer) where answer.status == 200 || answer.status == 404: break
+            case .success(let answer): throw refusals.error(answer, purpose, at: client.endpoint)
             }
         }
 

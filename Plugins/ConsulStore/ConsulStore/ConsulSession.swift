@@ -112,6 +112,13 @@
                         lifetime = least
                         continue
                     }
+                    // A server that has just started is not in its own catalogue for a moment.
+                    if answer.text.containsInAnyCase("missing node registration"),
+                        deadline - SystemClock.now() > .milliseconds(400)
+                    {
+                        try? await Task.sleep(for: .milliseconds(200), clock: .continuous)
+                        continue
+                    }
                     let error = store.refusals.error(answer, purpose, at: store.client.endpoint)
                     if answer.text.containsInAnyCase("check") {
                         throw StoreError(

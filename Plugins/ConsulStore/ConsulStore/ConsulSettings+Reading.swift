@@ -1,5 +1,6 @@
 #if Consul
     import ConfigurationTree
+    import Glibc
 
     extension ConsulSettings {
         /// Reads the section; nil settings when a complaint is an error.
@@ -111,6 +112,10 @@
                 }
             }
             guard !host.isEmpty, isHost else { return nil }
+            if host.contains(":") {
+                var address = in6_addr()
+                guard inet_pton(AF_INET6, String(host), &address) == 1 else { return nil }
+            }
             var endpoint = ConsulEndpoint(
                 isEncrypted: isEncrypted, host: String(host), port: ConsulEndpoint.defaultPort)
             if let port {
