@@ -1,5 +1,6 @@
 #if Consul
     import ClusterModel
+    import Glibc
     import PluginInterfaces
     import Synchronization
     import Testing
@@ -17,7 +18,9 @@
                     group.addTask {
                         let root = "/service/case\(nextNumber())/"
                         do {
-                            try await storeCase.run(ConsulStoreConformance.underTest([follower.address], root))
+                            try await storeCase.run(
+                                ConsulStoreConformance.underTest(
+                                    [follower.address], root, lifetime: .seconds(12)))
                         } catch {
                             Issue.record("\(storeCase.name): \(error)")
                         }
@@ -86,13 +89,13 @@
             /// Tries to take the entry until it has it.
             func attack() async {
                 while !Task.isCancelled, acquired == nil {
-                    let before = SystemClock.now()
+                    // Waits inside for the end of a lock delay; the last try is sent at most so long before the answer.
                     let outcome = await rival.commit(
                         StoreTransaction(
                             id: TransactionID(nextNumber()), compares: [.absent("leader")],
-                            writes: [.create("leader", bytes("pg2"), .session(rivalSession.id))]), within: .seconds(2))
-                    // The earliest it can have had it is when it asked.
-                    if outcome.isCommitted { facts.withLock { $0.acquired = before } }
+                            writes: [.create("leader", bytes("pg2"), .session(rivalSession.id))]),
+                        within: .milliseconds(300))
+                    if outcome.isCommitted { facts.withLock { $0.acquired = SystemClock.now() } }
                     try? await Task.sleep(for: .milliseconds(20))
                 }
             }
@@ -115,7 +118,7 @@
             defer { cluster.stop() }
             let leader = try cluster.leader()
             let followers = try cluster.followers()
-            let duel = try await Duel(followers[0].address, followers[1].address, lifetime: .seconds(8))
+            let duel = try await Duel(followers[0].address, followers[1].address, lifetime: .seconds(12))
             let attack = Task { await duel.attack() }
             let keep = Task { await duel.keepRival() }
             let proofs = Task { await duel.prove() }
@@ -157,7 +160,7 @@
             defer { cluster.stop() }
             let leader = try cluster.leader()
             let followers = try cluster.followers()
-            let duel = try await Duel(leader.address, followers[0].address, lifetime: .seconds(4))
+            let duel = try await Duel(leader.address, followers[0].address, lifetime: .seconds(6))
             let attack = Task { await duel.attack() }
             let keep = Task { await duel.keepRival() }
             let proofs = Task { await duel.prove() }
@@ -182,6 +185,49 @@
             await duel.close()
         }
 
+        /// A client's agent that is stopped leaves the cluster, and Consul ends the sessions made through it at once. Nobody
+        /// can tell the holder, whose only way it was.
+        @Test func anAgentThatLeavesTakesNoPromiseBack() async throws {
+            let ports = try ConsulServer.Ports.free(2)
+            let server = try ConsulServer(number: 1, ports: ports[0])
+            defer { server.stop() }
+            try server.start()
+            try await server.waitUntilServing()
+            let agent = try ConsulServer(number: 2, ports: ports[1], cluster: [ports[0]], isServer: false)
+            defer { agent.stop() }
+            try agent.start()
+            try await agent.waitUntilServing()
+            let duel = try await Duel(agent.address, server.address, lifetime: .seconds(12))
+            let attack = Task { await duel.attack() }
+            let keep = Task { await duel.keepRival() }
+            let proofs = Task { await duel.prove() }
+            #expect(await eventually(within: .seconds(10)) { duel.proofs >= 3 })
+            if let pid = agent.pid { _ = kill(pid, SIGTERM) }
+            let left = SystemClock.now()
+            var ended: Instant?
+            let isEnded = try await eventually(within: .seconds(20)) {
+                if try await duel.rival.read(.all, .linearizable, within: .seconds(2))["leader"]?.value == bytes("pg1")
+                {
+                    return false
+                }
+                ended = SystemClock.now()
+                return true
+            }
+            #expect(isEnded)
+            #expect(await eventually(within: .seconds(30)) { duel.acquired != nil })
+            let acquired = try #require(duel.acquired)
+            print("the session ended \(try #require(ended) - left) after its agent was told to leave")
+            #expect(try #require(ended) < duel.promised, "ended too late to show anything")
+            #expect(acquired >= duel.promised, "acquired \(duel.promised - acquired) before the promised instant")
+            proofs.cancel()
+            attack.cancel()
+            keep.cancel()
+            await proofs.value
+            await attack.value
+            await keep.value
+            await duel.close()
+        }
+
         @Test func aRollingRestartLosesNoLease() async throws {
             let cluster = try await ConsulCluster.started()
             defer { cluster.stop() }
@@ -189,7 +235,7 @@
             let store = try openConsul(cluster.servers.map(\.address), root: root)
             let log = SignalLog(store)
             let session = try await store.openSession(
-                SessionRequest(lifetime: .seconds(20), name: "pg1"), within: .seconds(10))
+                SessionRequest(lifetime: .seconds(30), name: "pg1"), within: .seconds(10))
             let acquired = await store.commit(
                 StoreTransaction(
                     id: TransactionID(nextNumber()), compares: [],

@@ -27,11 +27,14 @@
             try await storeCase.run(Self.underTest([server.address], root))
         }
 
-        /// Sessions of one second, which Consul ends after two.
-        static func underTest(_ addresses: [String], _ root: String) -> StoreUnderTest {
+        /// Sessions of two seconds, which Consul ends after four, with a lock delay of two more.
+        static func underTest(
+            _ addresses: [String], _ root: String, lifetime: Duration = .seconds(6)
+        ) -> StoreUnderTest {
             StoreUnderTest(
-                makeStore: { try openConsul(addresses, root: root) }, lifetime: .seconds(2),
-                expiryLateness: .milliseconds(2500), signalLateness: .seconds(3), endsWithoutRenewal: true)
+                makeStore: { try openConsul(addresses, root: root) }, lifetime: lifetime,
+                expiryLateness: lifetime / 3 + .milliseconds(1500), signalLateness: .seconds(3),
+                endsWithoutRenewal: true)
         }
     }
 #endif

@@ -24,6 +24,8 @@
 
         /// How often a transaction is tried again whose guesses were out of date.
         private static let attempts = 10
+        /// Between two tries to get an entry that has a lock delay.
+        private static let lockPause = Duration.milliseconds(100)
 
         init(
             _ settings: ConsulSettings, root: String, scope: String, memberName: String, logger: Logger
@@ -175,7 +177,9 @@
             if let error = excess(of: transaction) { return .notSent(error) }
             if let compare = endedSession(in: transaction) { return .refused(compare) }
             var isFresh = false
-            for _ in 0..<Self.attempts {
+            var attempts = 0
+            while attempts < Self.attempts {
+                attempts += 1
                 let plan: TransactionPlan
                 let anchor = self.anchor.withLock { $0 }
                 do {
@@ -206,13 +210,25 @@
                 case .notSent(let error): return .notSent(error)
                 case .unknown(let error): return .unknown(error)
                 case .refused(let problems):
+                    if problems.contains(where: \.isLockDelay), problems.allSatisfy(\.isLockDelay) {
+                        // Free, and not to be had yet: whoever asks first once it is gets it. The caller waits in here.
+                        guard deadline - SystemClock.now() > Self.lockPause * 2 else { return .refused(nil) }
+                        do { try await Task.sleep(for: Self.lockPause, clock: .continuous) } catch {
+                            return .refused(nil)
+                        }
+                        attempts -= 1
+                        continue
+                    }
                     if let problem = problems.first(where: { !plan.isGuess($0.operation) }) {
                         return .refused(plan.compare(of: problem))
                     }
                     // Only guesses failed. Nothing was applied: look, and try again.
                     if let failure = await refresh(until: deadline) { return .notSent(failure) }
                     isFresh = true
-                    if anchor != nil, !anchorIsThere() { return .refused(ownership(in: transaction)) }
+                    if let anchor, !anchorIsThere() {
+                        lost(anchor.session)
+                        if let compare = endedSession(in: transaction) { return .refused(compare) }
+                    }
                 }
             }
             return .notSent(StoreError(.timedOut, "the entries that were to be compared kept changing"))
@@ -332,11 +348,6 @@
             return nil
         }
 
-        /// What a transaction says of our session, for a refusal that hangs on that.
-        private func ownership(in transaction: StoreTransaction) -> StoreCompare? {
-            transaction.compares.first { if case .owner = $0 { true } else { false } }
-        }
-
         // MARK: Signals and sessions
 
         func signals() -> AsyncStream<StoreSignal> {
@@ -405,7 +416,7 @@
         func compare(of problem: ConsulReply.Problem) -> StoreCompare? {
             guard operations.indices.contains(problem.operation) else { return nil }
             // Within the lock delay nobody has the entry: no compare of the caller's failed.
-            if problem.text.containsInAnyCase("lock delay") { return nil }
+            if problem.isLockDelay { return nil }
             return operations[problem.operation].compare
         }
     }

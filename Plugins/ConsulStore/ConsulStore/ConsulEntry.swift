@@ -53,6 +53,7 @@
                 text.containsInAnyCase("permission denied") || text.containsInAnyCase("acl not found")
             }
             var isInvalidSession: Bool { text.containsInAnyCase("invalid session") }
+            var isLockDelay: Bool { text.containsInAnyCase("lock delay") }
         }
 
         /// The list that a read of a tree answers with; nil for anything else.
@@ -106,7 +107,8 @@
             return .some(
                 ConsulSessionFacts(
                     id: id, lifetime: first["TTL"]?.string.flatMap(GoDuration.parse),
-                    deletesKeys: first["Behavior"]?.string == "delete"))
+                    deletesKeys: first["Behavior"]?.string == "delete",
+                    lockDelay: .nanoseconds(max(0, first["LockDelay"]?.integer ?? 0))))
         }
 
         /// Consul's form of a number for a session: 36 hexadecimal digits and hyphens.
@@ -132,6 +134,8 @@
         var lifetime: Duration?
         /// Whether what hangs on it is deleted with it.
         var deletesKeys: Bool
+        /// For how long after its end nobody can lock what hung on it.
+        var lockDelay: Duration
     }
 
     /// Lengths of time as Go writes them: `15s`, `1m30s`, `1.5s`, `24h0m0s`.

@@ -5,6 +5,10 @@
 
     /// A session of Consul with a lifetime τ, and the lease that hangs on it.
     ///
+    /// Consul ends a session after 2τ without a renewal, but at once when the node that it was made through leaves, or when
+    /// one of its checks fails: long before s + τ. Then the *lock delay*, which is τ as well, keeps the entries from others
+    /// for that long, counted from a moment at which the last proof has shown the session alive. So s + τ holds.
+    ///
     /// Its *anchor* is an entry of ours, `sessions/<id>`, that lives as long as it does. Every transaction checks the
     /// anchor's index. Rewriting it therefore makes sure that nothing which was sent before takes effect later: by
     /// `resolve` after an unknown outcome, and by an instance that takes the session up from an earlier one.
@@ -22,8 +26,8 @@
         }
         private let state: Mutex<State>
 
-        /// Consul's own bounds; the servers' `session_ttl_min` may be lower than the usual 10 s.
-        static let longestLifetime = Duration.seconds(86400)
+        /// No lock delay is longer, and the lease not either.
+        static let longestLifetime = Duration.seconds(60)
         private static let closeLimit = Duration.seconds(2)
         private static let resumptionMark = "consul1"
 
@@ -61,8 +65,9 @@
             {
                 return session
             }
-            // As Patroni does: Consul waits for twice the lifetime.
-            let wanted = min(max(request.lifetime / 2, .milliseconds(1)), longestLifetime)
+            // Twice the lifetime until Consul ends the session, and once more for the lock delay: in all what was asked for.
+            // Whole milliseconds, as they are written.
+            let wanted = min(Duration.milliseconds(max(1, (request.lifetime / 3).milliseconds)), longestLifetime)
             let sent = SystemClock.now()
             let (id, lifetime) = try await create(wanted, name: request.name, on: store, until: deadline)
             let anchor = SessionAnchor(
@@ -90,8 +95,7 @@
             while true {
                 let body = JSONValue.object([
                     "Name": .string("\(store.scope)-\(name)"), "TTL": .string(GoDuration.text(lifetime)),
-                    // What is released or lost may be had by another at once: the deadlines keep us silent by then.
-                    "LockDelay": "0s", "Behavior": "delete",
+                    "LockDelay": .string(GoDuration.text(lifetime)), "Behavior": "delete",
                     // None means none: not the node's own health, by which a busy network would end the lease.
                     "Checks": .array(store.checks.map(JSONValue.string)),
                 ])
@@ -365,8 +369,26 @@
             state.withLock { $0.end = $0.end ?? "the session was closed" }
             store.forget(id.text)
             if abandon { return }
+            let deadline = SystemClock.now() + Self.closeLimit
+            await deleteEntries(until: deadline)
             // Whatever comes of it: it ends by itself.
-            _ = await store.client.call(Self.destruction(id.text), within: Self.closeLimit)
+            _ = await store.client.call(Self.destruction(id.text), within: deadline - SystemClock.now())
+        }
+
+        /// What is deleted before its session ends is free at once; otherwise a next instance would have to wait for the
+        /// lock delay before it could write its member's entry.
+        private func deleteEntries(until deadline: Instant) async {
+            guard await store.refresh(until: deadline) == nil else { return }
+            let ours = store.memory.withLock { $0.entries.values.filter { $0.session == id.text }.map(\.key) }
+            guard !ours.isEmpty, ours.count * 2 <= TransactionPlan.mostOperations else { return }
+            let plan = TransactionPlan(
+                ours.flatMap { path in
+                    [
+                        TransactionPlan.Operation(verb: "check-session", path: path, session: id.text),
+                        TransactionPlan.Operation(verb: "delete", path: path),
+                    ]
+                })
+            _ = await store.submit(plan, "delete the session's entries", within: deadline - SystemClock.now())
         }
     }
 #endif
