@@ -193,7 +193,7 @@ let package = Package(
             dependencies: [
                 "ClusterModel", "HighAvailability", "ConfigurationTree", "PluginInterfaces", "AgentConfiguration",
                 "ClusterStore", "ChildProcesses", "PostgresControl", "PeerClient", "LeaseGuard", "CLeaseGuard",
-                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "EmbeddedStore",
+                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "ConsulStore", "EmbeddedStore",
                 "BaseBackupReplica", "ScriptHooks", logging,
             ], path: "Tests/Fuzzing/Targets", swiftSettings: strict),
     ],
