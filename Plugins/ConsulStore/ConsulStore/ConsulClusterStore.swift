@@ -109,6 +109,9 @@
                 let entries = try self.entries(answer, purpose)
                 if entries.isEmpty { try await checkVisibility(purpose, until: deadline) }
                 let isConsistent = flag == "consistent"
+                if isConsistent, answer.knowsLeader == false {
+                    throw StoreError(.unreachable, "\(client.endpoint) cannot \(purpose): it knows no leader")
+                }
                 if !isConsistent,
                     answer.knowsLeader == false || (answer.lastContact ?? .zero) > ChangeWatch.oldestContact
                 {
@@ -218,6 +221,10 @@
                         }
                         attempts -= 1
                         continue
+                    }
+                    if let anchor, problems.contains(where: { $0.isInvalidSession && $0.text.contains(anchor.session) })
+                    {
+                        lost(anchor.session)
                     }
                     if let problem = problems.first(where: { !plan.isGuess($0.operation) }) {
                         return .refused(plan.compare(of: problem))
