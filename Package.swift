@@ -48,7 +48,8 @@ let package = Package(
     traits: [
         .trait(name: "ZooKeeper", description: "The ZooKeeper store; needs libzookeeper_mt."),
         .trait(name: "Etcd", description: "The etcd store, over its v3 JSON gateway."),
-        .default(enabledTraits: ["ZooKeeper", "Etcd"]),
+        .trait(name: "Consul", description: "The Consul store."),
+        .default(enabledTraits: ["ZooKeeper", "Etcd", "Consul"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -129,6 +130,7 @@ let package = Package(
             name: "CSQLite", path: "Plugins/EmbeddedStore/CSQLite", pkgConfig: "sqlite3",
             providers: [.apt(["libsqlite3-dev"])]),
         plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
+        plugin("ConsulStore", [httpClient, nioCore, nioHTTP, nioPosix, nioSSL]),
         plugin("EmbeddedStore", ["CSQLite"]),
         plugin("EtcdStore", [httpClient, nioCore, nioHTTP, nioPosix, nioSSL]),
         plugin("InitDBBootstrap", ["ChildProcesses"]),
@@ -137,7 +139,7 @@ let package = Package(
         .target(
             name: "BuiltInPlugins",
             dependencies: [
-                "PluginInterfaces", "ZooKeeperStore", "EmbeddedStore", "EtcdStore", "InitDBBootstrap",
+                "PluginInterfaces", "ZooKeeperStore", "EtcdStore", "ConsulStore", "EmbeddedStore", "InitDBBootstrap",
                 "BaseBackupReplica", "ScriptHooks",
             ],
             path: "Plugins/BuiltIn", swiftSettings: strict),
@@ -164,8 +166,8 @@ let package = Package(
         tests(
             "StoreTests",
             [
-                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", "EtcdStore",
-                logging,
+                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EtcdStore", "ConsulStore",
+                "EmbeddedStore", logging,
             ]),
         tests(
             "PluginTests",
@@ -193,7 +195,8 @@ let package = Package(
             dependencies: [
                 "ClusterModel", "HighAvailability", "ConfigurationTree", "PluginInterfaces", "AgentConfiguration",
                 "ClusterStore", "ChildProcesses", "PostgresControl", "PeerClient", "LeaseGuard", "CLeaseGuard",
-                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "EtcdStore", "EmbeddedStore",
+                "AgentRuntime", "RESTServer", "OperatorCLI", "CLibPQ", "ZooKeeperStore", "EtcdStore", "ConsulStore",
+                "EmbeddedStore",
                 "BaseBackupReplica", "ScriptHooks", logging,
             ], path: "Tests/Fuzzing/Targets", swiftSettings: strict),
     ],

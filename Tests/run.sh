@@ -6,8 +6,8 @@
 #   Tests/run.sh fuzz [--target NAME] [--seconds N] [--list]            (Tests/Fuzzing/run.sh --help)
 #
 #   pure     the tests without servers (seconds)
-#   stores   the tests that start a ZooKeeper, an etcd, a PostgreSQL or the guard of their own
-#   system   real clusters of three members on both stores, with faults
+#   stores   the tests that start a ZooKeeper, an etcd, a Consul, a PostgreSQL or the guard of their own
+#   system   real clusters of three members on each store, with faults
 #   faults   real faults on real clusters on a ZooKeeper ensemble of three, judged by their clients, with a report and a
 #            picture for each (Tests/FaultCampaign/README.md): a short list of some three minutes
 #   simulate twenty thousand seeds of the simulator, in a release build; other options are those of matriarch-simulate
@@ -21,7 +21,7 @@
 #   --full           every fault on every store (an hour) instead of the short list
 #   --fault NAME     this one; may be repeated, and end in *
 #   --rounds N       how often each is done
-#   --store NAME     zooKeeper (the default; with --full each in turn) or embedded; may be repeated
+#   --store NAME     zooKeeper (the default; with --full each in turn), consul or embedded; may be repeated
 #   --ttl S          the lease's length (4)
 #   --report DIR     where the report goes (.build/fault-report)
 #   --loopback       no network namespaces even where the machine allows them: the cuts are not run
@@ -258,7 +258,7 @@ case $selection in system | all) run_suites system --no-parallel -- "${SYSTEM[@]
 # Faults: a program of their own, whose closing line is counted.
 run_faults() {
     say "Faults: the report will be $report/report.html"
-    rm -f "$report"/{embedded,zooKeeper}-*.{svg,tsv,log} 2>/dev/null
+    rm -f "$report"/{embedded,zooKeeper,consul}-*.{svg,tsv,log} 2>/dev/null
     heartbeat 'faults' "$programs/fault-campaign" --report "$report" ${campaign[@]+"${campaign[@]}"} | tee "$log"
     local status=${PIPESTATUS[0]} closing
     closing=$(grep -a -E '^ *[0-9]+ passed, [0-9]+ failed, ' "$log" | tail -n 1)

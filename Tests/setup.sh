@@ -95,8 +95,10 @@ NEEDS_ZOOKEEPER=(
     'libzookeeper-java|[[ -e /usr/share/java/zookeeper.jar ]]'
 )
 NEEDS_ETCD=('etcd-server|[[ -x /usr/bin/etcd ]]')
+NEEDS_CONSUL=('consul|command -v consul')
 NEEDS_TO_TEST=(
     "${NEEDS_ETCD[@]}"
+    "${NEEDS_CONSUL[@]}"
     'openssl|command -v openssl'
     'iproute2|command -v ip'
     'python3-venv|python3 -c "import venv, ensurepip"'
@@ -104,6 +106,49 @@ NEEDS_TO_TEST=(
 
 # Networks that are cut (root only).
 NEEDS_TO_CUT=('iptables|PATH=$PATH:/usr/sbin command -v iptables-restore')
+
+# Debian 11 was the last one with Consul. Its package is taken from the mirror that this machine uses already, by lists of
+# packages of its own: that suite is never added to the system's sources, so nothing else can come from it.
+# fetch_consul DIRECTORY: what is fetched lies there, and its removal is the caller's.
+fetch_consul() {
+    local place=$1 key=/usr/share/keyrings/debian-archive-keyring.gpg mirror options
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        sed -n -E -e 's/^URIs:[[:space:]]*([^[:space:]]+\/debian)\/?([[:space:]].*)?$/\1/p' \
+            -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+\/debian)\/?[[:space:]].*$/\2/p' | head -n 1)
+    [[ -n $mirror ]] || {
+        echo 'no mirror of Debian is among the package sources of this machine' >&2
+        return 1
+    }
+    mkdir -p "$place/lists/partial" "$place/archives/partial"
+    echo "deb [signed-by=$key] $mirror bullseye main" >"$place/sources.list"
+    options=(-q -o Dir::Etc::sourcelist="$place/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::State::lists="$place/lists" -o Dir::Cache="$place" -o APT::Sandbox::User=root)
+    apt-get "${options[@]}" update && (cd "$place" && apt-get "${options[@]}" download consul)
+}
+# The heartbeat runs it in another shell.
+export -f fetch_consul
+
+# Installs it (root), without its service: the tests start servers of their own.
+install_consul() {
+    local place policy=/usr/sbin/policy-rc.d made=0 status=0
+    place=$(mktemp -d "${TMPDIR:-/tmp}/matriarch-consul.XXXXXX")
+    if quiet_heartbeat 'fetching consul from Debian 11' fetch_consul "$place"; then
+        if [[ ! -e $policy ]]; then
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+            made=1
+        fi
+        quiet_heartbeat 'installing consul' apt-get -q -y install --no-install-recommends "$place"/consul_*.deb ||
+            status=$?
+        if ((made)); then rm -f "$policy"; fi
+        if [[ -d /run/systemd/system ]]; then systemctl disable --now consul.service >/dev/null 2>&1 || true; fi
+    else
+        status=1
+    fi
+    rm -rf "$place"
+    ((status == 0)) || fail_setup 'consul could not be installed (see above)' \
+        'Debian 12 has no package of it: put any consul program, 1.8 or later, on PATH, then start again.'
+}
 
 # ensure_installed NEED...: installs what is missing (root), or prints the command and ends with 2.
 ensure_installed() {
@@ -118,7 +163,8 @@ ensure_installed() {
     fi
     if ((EUID != 0)); then
         fail_setup "missing: ${missing[*]}" "Install it, then start again:" \
-            "  sudo apt-get install -y ${missing[*]}"
+            "  sudo apt-get install -y ${missing[*]}" \
+            "(consul: Debian 11's package, or any consul program, 1.8 or later, on PATH)"
     fi
     say "Installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
@@ -139,7 +185,14 @@ ensure_installed() {
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
-    quiet_heartbeat 'installing' apt-get -q -y install --no-install-recommends "${missing[@]}" || status=$?
+    local package usual=()
+    for package in "${missing[@]}"; do
+        if [[ $package == consul ]]; then install_consul; else usual+=("$package"); fi
+    done
+    missing=(${usual[@]+"${usual[@]}"})
+    if ((${#missing[@]})); then
+        quiet_heartbeat 'installing' apt-get -q -y install --no-install-recommends "${missing[@]}" || status=$?
+    fi
     if ((forbids)); then
         rm -f "$policy"
         # It would still be started with the system.

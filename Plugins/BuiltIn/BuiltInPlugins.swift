@@ -4,6 +4,9 @@ import InitDBBootstrap
 public import PluginInterfaces
 import ScriptHooks
 
+#if Consul
+    import ConsulStore
+#endif
 #if Etcd
     import EtcdStore
 #endif
@@ -20,6 +23,9 @@ public struct BuiltInPlugins {
         #endif
         #if Etcd
             registry.register(EtcdStoreFactory())
+        #endif
+        #if Consul
+            registry.register(ConsulStoreFactory())
         #endif
         registry.register(EmbeddedStoreFactory())
         registry.register(InitDBBootstrapFactory())

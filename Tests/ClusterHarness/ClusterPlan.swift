@@ -2,6 +2,7 @@
 package enum StoreKind: String, CaseIterable, Sendable {
     case embedded
     case zooKeeper
+    case consul
 }
 
 /// What of a member a fault hits.

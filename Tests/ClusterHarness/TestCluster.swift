@@ -39,6 +39,7 @@ package final class TestCluster {
     package let members: [Member]
     package let network: Network?
     package private(set) var zooKeepers: [ZooKeeperServer] = []
+    package private(set) var consul: ConsulServer?
     private var disks: [String] = []
     /// By member: its own ways to the store's servers.
     private var storeLinks: [String: [LinkProxy]] = [:]
@@ -72,6 +73,11 @@ package final class TestCluster {
                     ? try ZooKeeperServer.ensemble(
                         of: plan.ensemble, directory: directory, account: environment.account, hosts: hosts)
                     : [try ZooKeeperServer.single(directory: directory, account: environment.account)]
+            }
+            if plan.store == .consul {
+                consul = try ConsulServer.single(
+                    directory: directory, account: environment.account,
+                    host: try network?.addHost("consul") ?? .loopback)
             }
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
@@ -126,9 +132,11 @@ package final class TestCluster {
         let addresses =
             storeLinks[member.name]?.map { "\(Host.loopback.address):\($0.port)" } ?? servers.map(\.address)
         let section =
-            plan.store == .embedded
-            ? "embedded:\n  path: \(directory)/store.db"
-            : "zookeeper:\n  hosts: [\(addresses.map { "'\($0)'" }.joined(separator: ", "))]"
+            switch plan.store {
+            case .embedded: "embedded:\n  path: \(directory)/store.db"
+            case .zooKeeper: "zookeeper:\n  hosts: [\(addresses.map { "'\($0)'" }.joined(separator: ", "))]"
+            case .consul: "consul:\n  host: '\(consul?.address ?? "")'"
+            }
         var parameters = plan.parameters
         if plan.archives {
             // Answers as soon as the file is gone: a hanging archive that heals.
@@ -197,7 +205,7 @@ package final class TestCluster {
     /// Cuts members from the store, in their networks or in their proxies.
     package func cutFromStore(_ members: [Member], _ direction: StoreDirection = .both) throws {
         let hosts = members.map(\.host)
-        let store = zooKeepers.map(\.host)
+        let store = zooKeepers.map(\.host) + [consul?.host].compactMap { $0 }
         if let network {
             if direction != .toStore { try network.cut(hosts, from: store) }
             if direction != .toMember { try network.cut(store, from: hosts) }
@@ -265,6 +273,7 @@ package final class TestCluster {
     package func end() {
         for pid in processes() { kill(pid, SIGKILL) }
         for server in zooKeepers { server.stop() }
+        consul?.stop()
         for link in storeLinks.values.joined() { link.close() }
         for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
         Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
@@ -272,7 +281,7 @@ package final class TestCluster {
 
     /// Processes that work in the cluster's directory: agents, guards, servers, scripts; the store's not.
     package func processes() -> [pid_t] {
-        let store = zooKeepers.compactMap(\.pid)
+        let store = (zooKeepers.map(\.pid) + [consul?.pid]).compactMap { $0 }
         return Leftovers.processes(of: directory).filter { !store.contains($0) }
     }
 }

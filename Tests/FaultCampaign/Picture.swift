@@ -76,7 +76,7 @@ struct Picture {
 
     private var summary: String {
         var parts = [
-            record.store == .zooKeeper ? "ZooKeeper" : "embedded store", "lease \(n(record.leaseLength)) s",
+            record.store.title, "lease \(n(record.leaseLength)) s",
             "\(milliseconds(record.longestGap)) ms without writes", "\(record.judgement.doubles.count) double",
             "\(record.lost.count) lost of \(record.acknowledgements.count) acknowledged", "leader \(record.leadership)",
         ]
@@ -196,6 +196,16 @@ struct Picture {
             occupied = label
             drawing.line(at, y - 1, label, y + 6, "#374151")
             drawing.text(label, y + 15, "\(index + 1)", "#374151", size: 9.5, anchor: .middle)
+        }
+    }
+}
+
+extension StoreKind {
+    fileprivate var title: String {
+        switch self {
+        case .embedded: "embedded store"
+        case .zooKeeper: "ZooKeeper"
+        case .consul: "Consul"
         }
     }
 }
