@@ -44,6 +44,7 @@ let package = Package(
         .library(name: "PluginInterfaces", targets: ["PluginInterfaces", "ConfigurationTree", "ClusterModel"]),
         .library(name: "MatriarchMain", targets: ["MatriarchMain"]),
         .library(name: "BuiltInPlugins", targets: ["BuiltInPlugins"]),
+        .library(name: "StoreConformance", targets: ["StoreConformance"]),
     ],
     traits: [
         .trait(name: "ZooKeeper", description: "The ZooKeeper store; needs libzookeeper_mt."),
@@ -159,9 +160,16 @@ let package = Package(
         tests(
             "OperatorCLITests",
             ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
+        // What every store must do: a product, for the tests of stores that are not ours.
+        .target(
+            name: "StoreConformance", dependencies: ["ClusterModel", "PluginInterfaces"],
+            path: "Tests/StoreConformance", swiftSettings: strict),
         tests(
             "StoreTests",
-            ["PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EmbeddedStore", logging]),
+            [
+                "StoreConformance", "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore",
+                "EmbeddedStore", logging,
+            ]),
         tests(
             "PluginTests",
             [

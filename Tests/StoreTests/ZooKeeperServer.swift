@@ -2,6 +2,7 @@
     import ClusterModel
     import Glibc
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
 
     /// A ZooKeeper server for tests: Debian's, on a free loopback port, with its data in a directory of its own.

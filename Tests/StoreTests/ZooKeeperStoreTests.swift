@@ -2,6 +2,7 @@
     import ClusterModel
     import Logging
     import PluginInterfaces
+    import StoreConformance
     import Testing
 
     @testable import ZooKeeperStore

@@ -1,5 +1,5 @@
 import ClusterModel
-import PluginInterfaces
+public import PluginInterfaces
 import Testing
 
 extension StoreCases {
@@ -202,12 +202,14 @@ extension StoreCases {
 }
 
 extension RenewOutcome {
-    var isProven: Bool {
+    /// Whether the renewal proved something.
+    public var isProven: Bool {
         if case .proven = self { return true }
         return false
     }
 
-    var isGone: Bool {
+    /// Whether the store says that there is nothing to renew any more.
+    public var isGone: Bool {
         if case .gone = self { return true }
         return false
     }

@@ -1,39 +1,63 @@
-import ClusterModel
-import PluginInterfaces
+public import ClusterModel
+public import PluginInterfaces
 import Synchronization
-import Testing
+public import Testing
 
 /// A store that the cases are run on: a fresh cluster root, reachable by as many clients as a case wants.
-struct StoreUnderTest: Sendable {
+public struct StoreUnderTest: Sendable {
     /// A new client of the same root: its own connection, and at most one session.
-    var makeStore: @Sendable () async throws -> any CoordinationStore
+    public var makeStore: @Sendable () async throws -> any CoordinationStore
     /// The lifetime that the cases ask for.
-    var lifetime: Duration
+    public var lifetime: Duration
     /// How long after the last promised instant an expired session's entries may still be there.
-    var expiryLateness: Duration
+    public var expiryLateness: Duration
     /// How long a change may take to be signalled.
-    var signalLateness: Duration
+    public var signalLateness: Duration
     /// Whether a session ends unless it is renewed; otherwise the client library keeps it alive by itself.
-    var endsWithoutRenewal: Bool
+    public var endsWithoutRenewal: Bool
+
+    public init(
+        makeStore: @escaping @Sendable () async throws -> any CoordinationStore, lifetime: Duration,
+        expiryLateness: Duration, signalLateness: Duration, endsWithoutRenewal: Bool
+    ) {
+        self.makeStore = makeStore
+        self.lifetime = lifetime
+        self.expiryLateness = expiryLateness
+        self.signalLateness = signalLateness
+        self.endsWithoutRenewal = endsWithoutRenewal
+    }
 }
 
 /// One case, named for the test's output.
-struct StoreCase: Sendable, CustomTestStringConvertible {
-    var name: String
-    var run: @Sendable (StoreUnderTest) async throws -> Void
+public struct StoreCase: Sendable, CustomTestStringConvertible {
+    public var name: String
+    public var run: @Sendable (StoreUnderTest) async throws -> Void
 
-    var testDescription: String { name }
+    public init(name: String, run: @escaping @Sendable (StoreUnderTest) async throws -> Void) {
+        self.name = name
+        self.run = run
+    }
+
+    public var testDescription: String { name }
 }
 
 /// A client as a member is one: a store and its session.
-struct StoreClient: Sendable {
-    let name: String
-    let store: any CoordinationStore
-    let session: any StoreSession
+public struct StoreClient: Sendable {
+    public let name: String
+    public let store: any CoordinationStore
+    public let session: any StoreSession
 
-    static let limit = Duration.seconds(10)
+    /// How long a call may take where a case does not say otherwise.
+    public static let limit = Duration.seconds(10)
 
-    static func open(
+    public init(name: String, store: any CoordinationStore, session: any StoreSession) {
+        self.name = name
+        self.store = store
+        self.session = session
+    }
+
+    /// A new client with a session of its own, or one that takes up a saved session.
+    public static func open(
         _ name: String, on test: StoreUnderTest, resume: [UInt8]? = nil
     ) async throws -> StoreClient {
         let store = try await test.makeStore()
@@ -41,21 +65,24 @@ struct StoreClient: Sendable {
         return StoreClient(name: name, store: store, session: try await store.openSession(request, within: limit))
     }
 
-    func commit(if compares: [StoreCompare] = [], _ writes: StoreWrite...) async -> CommitOutcome {
+    /// Commits writes under compares.
+    public func commit(if compares: [StoreCompare] = [], _ writes: StoreWrite...) async -> CommitOutcome {
         await store.commit(
             StoreTransaction(id: TransactionID(nextNumber()), compares: compares, writes: writes), within: Self.limit)
     }
 
-    func acquireLeader() async -> CommitOutcome {
+    /// Creates the leader entry if there is none.
+    public func acquireLeader() async -> CommitOutcome {
         await commit(if: [.absent("leader")], .create("leader", Array(name.utf8), .session(session.id)))
     }
 
-    func read(_ keys: KeySelection = .all) async throws -> StoreSnapshot {
+    /// A linearizable read.
+    public func read(_ keys: KeySelection = .all) async throws -> StoreSnapshot {
         try await store.read(keys, .linearizable, within: Self.limit)
     }
 
     /// Renews until a renewal proves something: the first ones of some stores prove nothing yet.
-    func proveLease(holding: Bool) async throws -> (sent: Instant, notExpiredBefore: Instant) {
+    public func proveLease(holding: Bool) async throws -> (sent: Instant, notExpiredBefore: Instant) {
         for _ in 0..<20 {
             switch await session.renew(holding: holding, within: Self.limit) {
             case .proven(let sent, let notExpiredBefore): return (sent, notExpiredBefore)
@@ -67,12 +94,13 @@ struct StoreClient: Sendable {
     }
 
     /// Ends as a killed process does: nothing is told to the store.
-    func vanish() async {
+    public func vanish() async {
         await session.close(abandon: true)
         await store.close()
     }
 
-    func close() async {
+    /// Ends as an orderly process does: the session with all that hangs on it ends at once.
+    public func close() async {
         await session.close(abandon: false)
         await store.close()
     }
@@ -80,29 +108,33 @@ struct StoreClient: Sendable {
 
 private let transactionNumbers = Atomic<UInt64>(1 << 40)
 
-func nextNumber() -> UInt64 { transactionNumbers.wrappingAdd(1, ordering: .relaxed).newValue }
+/// A number that no other case of this process has: for transactions, names, roots.
+public func nextNumber() -> UInt64 { transactionNumbers.wrappingAdd(1, ordering: .relaxed).newValue }
 
-struct CaseFailure: Error, CustomStringConvertible {
-    var description: String
+/// What a case could not go on without.
+public struct CaseFailure: Error, CustomStringConvertible {
+    public var description: String
 
-    init(_ description: String) {
+    public init(_ description: String) {
         self.description = description
     }
 }
 
 extension CommitOutcome {
-    var isCommitted: Bool {
+    /// Whether the store said yes.
+    public var isCommitted: Bool {
         if case .committed = self { return true }
         return false
     }
 
-    var isRefused: Bool {
+    /// Whether the store said no.
+    public var isRefused: Bool {
         if case .refused = self { return true }
         return false
     }
 
     /// The version that the commit gave to an entry.
-    func version(_ key: StoreKey) throws -> EntryVersion {
+    public func version(_ key: StoreKey) throws -> EntryVersion {
         guard case .committed(_, let versions) = self, let version = versions[key] else {
             throw CaseFailure("no version of \(key) in \(self)")
         }
@@ -111,13 +143,15 @@ extension CommitOutcome {
 }
 
 extension StoreSnapshot {
-    func text(_ key: StoreKey) -> String? { self[key].map { String(decoding: $0.value, as: UTF8.self) } }
+    /// An entry's value as text; nil when there is none.
+    public func text(_ key: StoreKey) -> String? { self[key].map { String(decoding: $0.value, as: UTF8.self) } }
 }
 
-func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
+/// A text as a value.
+public func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 /// Waits for a condition; false when it did not come true in time.
-func eventually(
+public func eventually(
     within limit: Duration, _ condition: () async throws -> Bool
 ) async rethrows -> Bool {
     let deadline = SystemClock.now() + limit
@@ -129,7 +163,7 @@ func eventually(
 }
 
 /// Collects a store's signals.
-final class SignalLog: Sendable {
+public final class SignalLog: Sendable {
     private final class Sink: Sendable {
         let entries = Mutex<[(at: Instant, signal: StoreSignal)]>([])
     }
@@ -137,7 +171,8 @@ final class SignalLog: Sendable {
     private let sink = Sink()
     private let task: Task<Void, Never>
 
-    init(_ store: any CoordinationStore) {
+    /// Reads the store's signals from now on; a store has one reader only.
+    public init(_ store: any CoordinationStore) {
         let stream = store.signals()
         task = Task { [sink] in
             for await signal in stream { sink.entries.withLock { $0.append((SystemClock.now(), signal)) } }
@@ -148,10 +183,11 @@ final class SignalLog: Sendable {
         task.cancel()
     }
 
-    var count: Int { sink.entries.withLock { $0.count } }
+    /// How many signals came so far.
+    public var count: Int { sink.entries.withLock { $0.count } }
 
     /// When the first signal since the given count came which fulfils the condition; nil when none came in time.
-    func first(
+    public func first(
         after count: Int, within limit: Duration, _ condition: @Sendable (StoreSignal) -> Bool
     ) async -> Instant? {
         var found: Instant?
@@ -165,7 +201,7 @@ final class SignalLog: Sendable {
 
 extension StoreSignal {
     /// What makes a reader look again.
-    var isNews: Bool {
+    public var isNews: Bool {
         switch self {
         case .changed, .connected: true
         case .disconnected, .sessionLost: false

@@ -9,15 +9,15 @@ import Testing
 ///     try await storeCase.run(makeStoreUnderTest())
 /// }
 /// ```
-enum StoreCases {
-    static let all: [StoreCase] =
+public enum StoreCases {
+    public static let all: [StoreCase] =
         transactions + sessions + [
             StoreCase(name: "signals after a change", run: signalsAfterChange),
             StoreCase(name: "snapshots are cuts and never go back", run: snapshotsMonotone),
             StoreCase(name: "calls end at once after close", run: callsAfterClose),
         ]
 
-    static let transactions: [StoreCase] = [
+    public static let transactions: [StoreCase] = [
         StoreCase(name: "a create race has one winner", run: createRace),
         StoreCase(name: "no update is lost", run: countersAddUp),
         StoreCase(name: "compare by version", run: compareVersion),
@@ -29,7 +29,7 @@ enum StoreCases {
         StoreCase(name: "a read sees what was committed before it", run: readAfterCommit),
     ]
 
-    static let sessions: [StoreCase] = [
+    public static let sessions: [StoreCase] = [
         StoreCase(name: "expiry removes entries and is signalled", run: expiry),
         StoreCase(name: "a renewal proves no more than was granted", run: renewalProof),
         StoreCase(name: "a renewal without the leader entry is gone", run: renewalWithoutEntry),
