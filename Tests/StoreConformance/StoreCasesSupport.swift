@@ -15,16 +15,36 @@ public struct StoreUnderTest: Sendable {
     public var signalLateness: Duration
     /// Whether a session ends unless it is renewed; otherwise the client library keeps it alive by itself.
     public var endsWithoutRenewal: Bool
+    /// Stands between the server and the clients of `makeStoreBehindProxy`; needed by `StoreCases.behindProxy`.
+    public var proxy: FaultProxy?
+    /// A new client of the same root that reaches the server through `proxy` alone.
+    public var makeStoreBehindProxy: (@Sendable () async throws -> any CoordinationStore)?
+    /// Ends the server without a word and starts it again with its data; returns when it serves. Needed by
+    /// `StoreCases.restarts`.
+    public var restartServer: (@Sendable () async throws -> Void)?
 
     public init(
         makeStore: @escaping @Sendable () async throws -> any CoordinationStore, lifetime: Duration,
-        expiryLateness: Duration, signalLateness: Duration, endsWithoutRenewal: Bool
+        expiryLateness: Duration, signalLateness: Duration, endsWithoutRenewal: Bool, proxy: FaultProxy? = nil,
+        makeStoreBehindProxy: (@Sendable () async throws -> any CoordinationStore)? = nil,
+        restartServer: (@Sendable () async throws -> Void)? = nil
     ) {
         self.makeStore = makeStore
         self.lifetime = lifetime
         self.expiryLateness = expiryLateness
         self.signalLateness = signalLateness
         self.endsWithoutRenewal = endsWithoutRenewal
+        self.proxy = proxy
+        self.makeStoreBehindProxy = makeStoreBehindProxy
+        self.restartServer = restartServer
+    }
+
+    /// A capability that a case needs; a case that is run without it fails, for it would show nothing.
+    func require<Value>(_ capability: Value?, _ name: String) throws -> Value {
+        guard let capability else {
+            throw CaseFailure("this case needs StoreUnderTest.\(name): give it, or leave the case's list out")
+        }
+        return capability
     }
 }
 
@@ -58,9 +78,10 @@ public struct StoreClient: Sendable {
 
     /// A new client with a session of its own, or one that takes up a saved session.
     public static func open(
-        _ name: String, on test: StoreUnderTest, resume: [UInt8]? = nil
+        _ name: String, on test: StoreUnderTest, resume: [UInt8]? = nil, behindProxy: Bool = false
     ) async throws -> StoreClient {
-        let store = try await test.makeStore()
+        let make = behindProxy ? try test.require(test.makeStoreBehindProxy, "makeStoreBehindProxy") : test.makeStore
+        let store = try await make()
         let request = SessionRequest(lifetime: test.lifetime, name: name, resume: resume)
         return StoreClient(name: name, store: store, session: try await store.openSession(request, within: limit))
     }
