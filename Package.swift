@@ -15,6 +15,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
@@ -128,7 +129,9 @@ let package = Package(
         .systemLibrary(
             name: "CSQLite", path: "Plugins/EmbeddedStore/CSQLite", pkgConfig: "sqlite3",
             providers: [.apt(["libsqlite3-dev"])]),
-        plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
+        plugin(
+            "ZooKeeperStore",
+            [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"])), nioCore, nioPosix, nioSSL, nioTLS]),
         plugin("EmbeddedStore", ["CSQLite"]),
         plugin("InitDBBootstrap", ["ChildProcesses"]),
         plugin("BaseBackupReplica", ["ChildProcesses"]),

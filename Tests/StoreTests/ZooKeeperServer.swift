@@ -14,29 +14,58 @@
             var clientPort: Int
             var quorumPort: Int
             var electionPort: Int
+            /// For TLS; 0: none.
+            var securePort = 0
+            var isObserver = false
+        }
+
+        /// What a server encrypts with. Clients must show a certificate of the same authority.
+        struct Encryption: Sendable {
+            var authority: String
+            /// Key and certificate in one file.
+            var pair: String
         }
 
         let peer: Peer
         let directory: String
         private let configuration: String
+        private let properties: [String]
         private struct Process {
             var shell: pid_t
             var pipe: Int32
         }
         private let process = Mutex<Process?>(nil)
 
-        /// Debian's package; its manifest names the rest of the class path.
+        /// Debian's package; its manifest names the rest of the class path, but for two that TLS needs.
         static let archive = "/usr/share/java/zookeeper.jar"
+        static let classPath = archive + ":/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar"
 
-        init(peer: Peer, ensemble: [Peer] = [], tick: Int, syncLimit: Int = 5, extra: [String] = []) throws {
+        /// - Parameter properties: system properties of the virtual machine, `name=value`.
+        init(
+            peer: Peer, ensemble: [Peer] = [], tick: Int, syncLimit: Int = 5, extra: [String] = [],
+            encryption: Encryption? = nil, properties: [String] = []
+        ) throws {
             self.peer = peer
+            self.properties = properties
             directory = try makeTemporaryDirectory("zookeeper")
             var lines = [
                 "tickTime=\(tick)", "dataDir=\(directory)/data", "clientPort=\(peer.clientPort)",
                 "clientPortAddress=127.0.0.1", "admin.enableServer=false", "initLimit=50",
                 "maxClientCnxns=0",
             ]
-            lines += ensemble.map { "server.\($0.number)=127.0.0.1:\($0.quorumPort):\($0.electionPort)" }
+            lines += ensemble.map {
+                "server.\($0.number)=127.0.0.1:\($0.quorumPort):\($0.electionPort)" + ($0.isObserver ? ":observer" : "")
+            }
+            if peer.isObserver { lines.append("peerType=observer") }
+            if let encryption {
+                lines += [
+                    "secureClientPort=\(peer.securePort)", "secureClientPortAddress=127.0.0.1",
+                    "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory", "ssl.clientAuth=need",
+                    "ssl.keyStore.type=PEM", "ssl.keyStore.location=\(encryption.pair)", "ssl.trustStore.type=PEM",
+                    "ssl.trustStore.location=\(encryption.authority)",
+                    "authProvider.x509=org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+                ]
+            }
             if !extra.contains(where: { $0.hasPrefix("syncLimit=") }) { lines.append("syncLimit=\(syncLimit)") }
             lines += extra
             configuration = lines.joined(separator: "\n") + "\n"
@@ -46,10 +75,12 @@
         }
 
         /// A server that is alone, started and serving.
-        static func standalone(tick: Int = 100, extra: [String] = []) async throws -> ZooKeeperServer {
-            let ports = try freePorts(1)
-            let peer = Peer(number: 1, clientPort: ports[0], quorumPort: 0, electionPort: 0)
-            let server = try ZooKeeperServer(peer: peer, tick: tick, extra: extra)
+        static func standalone(
+            tick: Int = 100, extra: [String] = [], encryption: Encryption? = nil
+        ) async throws -> ZooKeeperServer {
+            let ports = try freePorts(2)
+            let peer = Peer(number: 1, clientPort: ports[0], quorumPort: 0, electionPort: 0, securePort: ports[1])
+            let server = try ZooKeeperServer(peer: peer, tick: tick, extra: extra, encryption: encryption)
             try server.start()
             try await server.waitUntilServing()
             return server
@@ -60,6 +91,7 @@
         }
 
         var address: String { "127.0.0.1:\(peer.clientPort)" }
+        var secureAddress: String { "127.0.0.1:\(peer.securePort)" }
 
         /// The virtual machine's process.
         var pid: pid_t? {
@@ -78,7 +110,8 @@
             let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw CaseFailure("no pair of sockets") }
             let script = """
-                java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.archive) \
+                java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.classPath) \
+                \(properties.map { "-D" + $0 }.joined(separator: " ")) \
                 org.apache.zookeeper.server.quorum.QuorumPeerMain \(directory)/zoo.cfg \
                 </dev/null >>\(directory)/log 2>&1 &
                 echo $! >\(directory)/pid.new && mv \(directory)/pid.new \(directory)/pid
@@ -191,24 +224,36 @@
     final class ZooKeeperEnsemble: Sendable {
         let servers: [ZooKeeperServer]
 
-        init(tick: Int = 200, syncLimit: Int = 5) throws {
-            let ports = try freePorts(9)
-            let peers = (0..<3).map { index in
+        init(
+            tick: Int = 200, syncLimit: Int = 5, observers: Int = 0, encryption: ZooKeeperServer.Encryption? = nil,
+            properties: [String] = []
+        ) throws {
+            let ports = try freePorts((3 + observers) * 4)
+            let peers = (0..<(3 + observers)).map { index in
                 ZooKeeperServer.Peer(
-                    number: index + 1, clientPort: ports[index * 3], quorumPort: ports[index * 3 + 1],
-                    electionPort: ports[index * 3 + 2])
+                    number: index + 1, clientPort: ports[index * 4], quorumPort: ports[index * 4 + 1],
+                    electionPort: ports[index * 4 + 2], securePort: ports[index * 4 + 3], isObserver: index >= 3)
             }
-            servers = try peers.map { try ZooKeeperServer(peer: $0, ensemble: peers, tick: tick, syncLimit: syncLimit) }
+            servers = try peers.map {
+                try ZooKeeperServer(
+                    peer: $0, ensemble: peers, tick: tick, syncLimit: syncLimit, encryption: encryption,
+                    properties: properties)
+            }
         }
 
-        static func started(tick: Int = 200, syncLimit: Int = 5) async throws -> ZooKeeperEnsemble {
-            let ensemble = try ZooKeeperEnsemble(tick: tick, syncLimit: syncLimit)
+        static func started(
+            tick: Int = 200, syncLimit: Int = 5, observers: Int = 0, encryption: ZooKeeperServer.Encryption? = nil,
+            properties: [String] = []
+        ) async throws -> ZooKeeperEnsemble {
+            let ensemble = try ZooKeeperEnsemble(
+                tick: tick, syncLimit: syncLimit, observers: observers, encryption: encryption, properties: properties)
             for server in ensemble.servers { try server.start() }
             for server in ensemble.servers { try await server.waitUntilServing() }
             return ensemble
         }
 
         var addresses: [String] { servers.map(\.address) }
+        var secureAddresses: [String] { servers.map(\.secureAddress) }
 
         func leader() throws -> ZooKeeperServer {
             guard let leader = servers.first(where: { $0.mode == "leader" }) else { throw CaseFailure("no leader") }

@@ -24,11 +24,23 @@
         _ addresses: [String], root: String, member: String = "pg1",
         change: (inout ZooKeeperSettings) -> Void = { _ in }
     ) -> ZooKeeperClusterStore {
+        do {
+            return try openZooKeeper(encrypted: addresses, root: root, member: member, change: change)
+        } catch {
+            preconditionFailure("nothing can fail without encryption: \(error)")
+        }
+    }
+
+    /// The same, where reading certificates may fail.
+    func openZooKeeper(
+        encrypted addresses: [String], root: String, member: String = "pg1",
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+        change: (inout ZooKeeperSettings) -> Void = { _ in }
+    ) throws -> ZooKeeperClusterStore {
         var settings = ZooKeeperSettings(servers: addresses.compactMap { ZooKeeperSettings.server($0) })
         change(&settings)
         let paths = KeyPaths(root: root, chroot: settings.chroot, memberName: member)
-        return ZooKeeperClusterStore(
-            settings, paths: paths, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        return try ZooKeeperClusterStore(settings, paths: paths, logger: logger)
     }
 
     /// Three servers for the same.

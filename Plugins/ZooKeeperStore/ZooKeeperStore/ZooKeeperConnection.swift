@@ -52,6 +52,7 @@
         }
 
         let settings: ZooKeeperSettings
+        let route: ServerRoute
         let paths: KeyPaths
         /// The lifetime asked for.
         let asked: Duration
@@ -62,10 +63,11 @@
         private let queue = DispatchQueue(label: "zookeeper.connection")
 
         init(
-            settings: ZooKeeperSettings, paths: KeyPaths, asked: Duration, resume: ClientIdentity?,
+            settings: ZooKeeperSettings, route: ServerRoute, paths: KeyPaths, asked: Duration, resume: ClientIdentity?,
             signal: @escaping @Sendable (StoreSignal) -> Void
         ) {
             self.settings = settings
+            self.route = route
             self.paths = paths
             self.asked = asked
             self.resume = resume
@@ -86,15 +88,15 @@
 
         private func open() {
             guard phase == .opening, state.withLock({ $0.handle == nil }) else { return }
-            let servers = settings.servers.flatMap { $0.resolved() }
+            let servers = route.addresses()
             guard !servers.isEmpty else {
-                let names = settings.servers.map(\.host).joined(separator: ", ")
-                state.withLock { $0.trouble = "none of the names \(names) can be resolved" }
+                let trouble = "none of these names can be resolved"
+                state.withLock { $0.trouble = trouble }
                 queue.asyncAfter(deadline: .now() + .seconds(1)) { self.open() }
                 return
             }
             // A server that hangs would hold up the library for two thirds of the lifetime: ask who answers first.
-            let answers = servers.count > 1 ? ServerProbe.askAll(servers, within: probeLimit) : [nil]
+            let answers = servers.count > 1 ? ServerProbe.askAll(servers, within: route.probeLimit) : [nil]
             let ordered = ServerProbe.order(servers, answers)
             let handle = ZooKeeperHandle(
                 servers: ordered, lifetime: asked, resume: resume, credentials: settings.credentials,
@@ -122,11 +124,9 @@
             watchOver(generation: 0)
         }
 
-        private var probeLimit: Duration { min(settings.connectTimeout, .milliseconds(500)) }
-
         /// While unconnected, sees to it that the library does not hang on a server that accepts but never answers.
         private func watchOver(generation: Int) {
-            let delay = max(settings.connectTimeout, .milliseconds(100))
+            let delay = max(route.connectTimeout, .milliseconds(100))
             queue.asyncAfter(deadline: .now() + .nanoseconds(Int(delay.nanosecondsClamped))) { [weak self] in
                 guard let self else { return }
                 let handle = state.withLock { state -> ZooKeeperHandle? in
@@ -144,10 +144,10 @@
 
         /// Gives the library the servers that answer, the leader first; all of them when none does.
         private func offerServers(_ handle: ZooKeeperHandle) {
-            let resolved = settings.servers.flatMap { $0.resolved() }
+            let resolved = route.addresses()
             let servers = resolved.isEmpty ? state.withLock { $0.servers } : resolved
             guard servers.count > 1 || servers != state.withLock({ $0.offered }) else { return }
-            let answers = ServerProbe.askAll(servers, within: probeLimit)
+            let answers = ServerProbe.askAll(servers, within: route.probeLimit)
             let ordered = ServerProbe.order(servers, answers)
             let alive = ordered.prefix(answers.count { $0 != nil })
             let offer = alive.isEmpty ? ordered : Array(alive)
@@ -199,7 +199,9 @@
                     return (state.server, state.generation)
                 }
                 guard let (server, generation) = lost else { return }
-                signal(.disconnected("the connection to ZooKeeper\(server.map { " at \($0)" } ?? "") was lost"))
+                signal(
+                    .disconnected(
+                        "the connection to ZooKeeper\(server.map { " at \(route.shown($0))" } ?? "") was lost"))
                 queue.async {
                     // The list may have been cut down to who answered last time.
                     if let handle = self.state.withLock({ $0.handle }) { self.offerServers(handle) }
@@ -263,7 +265,7 @@
             }
             guard let (server, wantsTick) = ask else { return }
             queue.async { [self] in
-                let limit = min(probeLimit, (granted ?? .seconds(4)) / 4)
+                let limit = min(route.probeLimit, (granted ?? .seconds(4)) / 4)
                 let probe = ServerProbe.ask(server, within: limit, tick: wantsTick)
                 state.withLock { state in
                     state.isProbing = false
@@ -307,7 +309,7 @@
             }
             guard let (server, servers) = suspect, servers.contains(server) else { return }
             queue.async { [self] in
-                let answers = ServerProbe.askAll(servers, within: probeLimit)
+                let answers = ServerProbe.askAll(servers, within: route.probeLimit)
                 let answering = Set(zip(servers, answers).filter { $0.1?.role != nil }.map(\.0))
                 guard !answering.isEmpty, !answering.contains(server), phase == .connected(generation),
                     let handle = state.withLock({ $0.handle })
@@ -349,7 +351,7 @@
                 }
                 if let live { return live }
                 // Callers other than `openSession` are not held up for long by servers that are down.
-                let limit = openedAt + settings.connectTimeout + .seconds(1)
+                let limit = openedAt + route.connectTimeout + .seconds(1)
                 _ = await waiter?.wait(until: patient ? deadline : min(deadline, limit))
                 let problem = state.withLock { state -> StoreError? in
                     state.waiters.removeAll { $0 === waiter }
@@ -364,9 +366,10 @@
         }
 
         private func unreachable(_ state: borrowing State) -> StoreError {
-            let hosts = settings.servers.map(\.description).joined(separator: ", ")
-            let why = state.trouble ?? "no server answers"
-            return StoreError(.unreachable, "cannot reach ZooKeeper at \(hosts): \(why); check that it runs, and hosts")
+            let why = state.trouble ?? route.trouble ?? "no server answers"
+            return StoreError(
+                .unreachable,
+                "cannot reach ZooKeeper at \(route.hosts): \(why); check that it runs, and zookeeper.hosts")
         }
 
         func error(of death: Death) -> StoreError {

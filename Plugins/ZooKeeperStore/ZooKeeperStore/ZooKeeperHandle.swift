@@ -41,7 +41,7 @@
     /// come on its own thread, hand over and return. The library sends what is queued while there is no connection as
     /// soon as there is one; whoever calls asks the connection's state first (see `ZooKeeperConnection`).
     ///
-    /// TLS and SASL are absent: Debian builds the client without them.
+    /// TLS and SASL are absent: Debian builds the client without them. `EncryptionForwarder` adds the former.
     final class ZooKeeperHandle: @unchecked Sendable {
         // The C handle is used under this lock only, and taken out of it before it is freed.
         private let pointer = Mutex<CHandle?>(nil)
@@ -203,31 +203,10 @@
         func cut(_ server: ServerAddress) -> Bool {
             let open = pointer.withLock { $0 != nil }
             guard open else { return false }
-            var found: [Int32] = []
-            for number in Self.openDescriptors() {
-                // A duplicate cannot be closed and reused under our hands.
-                let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
-                guard copy >= 0 else { continue }
-                if ServerAddress.peer(of: copy) == server { found.append(copy) } else { Glibc.close(copy) }
-            }
+            let found = OpenSockets.duplicates { ServerAddress.peer(of: $0) == server }
             defer { for descriptor in found { Glibc.close(descriptor) } }
             guard found.count == 1, let descriptor = found.first else { return false }
             return shutdown(descriptor, Int32(SHUT_RDWR)) == 0
-        }
-
-        private static func openDescriptors() -> [Int32] {
-            guard let directory = opendir("/proc/self/fd") else { return [] }
-            defer { closedir(directory) }
-            // Closed in a moment, and its number taken by another.
-            let own = dirfd(directory)
-            var numbers: [Int32] = []
-            while let entry = readdir(directory) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                }
-                if let number = Int32(name), number != own { numbers.append(number) }
-            }
-            return numbers
         }
 
         /// Frees the handle: pending requests end with `closing`. Blocks (up to seconds with a frozen server): not for

@@ -18,7 +18,14 @@
         public var section: String { "zookeeper" }
 
         public func check(_ section: ConfigurationNode) -> [ConfigurationComplaint] {
-            ZooKeeperSettings.read(section, path: self.section).complaints
+            var (settings, complaints) = ZooKeeperSettings.read(section, path: self.section)
+            guard let encryption = settings?.encryption else { return complaints }
+            do throws(EncryptionProblem) {
+                _ = try EncryptionContext(encryption)
+            } catch {
+                complaints.append(error.complaint(section, path: self.section))
+            }
+            return complaints
         }
 
         public func makeStore(
@@ -27,7 +34,18 @@
             let (settings, complaints) = ZooKeeperSettings.read(section, path: self.section)
             guard let settings else { throw ConfigurationComplaints(complaints) }
             let paths = KeyPaths(root: context.root, chroot: settings.chroot, memberName: context.memberName)
-            return ZooKeeperClusterStore(settings, paths: paths, logger: context.logger)
+            do throws(EncryptionProblem) {
+                return try ZooKeeperClusterStore(settings, paths: paths, logger: context.logger)
+            } catch {
+                throw ConfigurationComplaints([error.complaint(section, path: self.section)])
+            }
+        }
+    }
+
+    extension EncryptionProblem {
+        /// With the place in the configuration.
+        func complaint(_ section: ConfigurationNode, path: String) -> ConfigurationComplaint {
+            ConfigurationComplaint(at: section[key]?.mark ?? section.mark, path: "\(path).\(key)", message)
         }
     }
 #endif
