@@ -264,11 +264,11 @@
             let session = try await session(store)
             let entrance = try #require(store.route.addresses().first)
             // We ourselves may ask.
-            #expect(fourLetters("srvr", port: entrance.port)?.contains("Mode: ") == true)
+            #expect(fourLetters("srvr", host: entrance.host, port: entrance.port)?.contains("Mode: ") == true)
             // Another process of the same user may not.
             let (_, output) = try runShell(
                 """
-                exec timeout 3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/\(entrance.port); echo srvr >&3; cat <&3' 2>/dev/null
+                exec timeout 3 bash -c 'exec 3<>/dev/tcp/\(entrance.host)/\(entrance.port); echo srvr >&3; cat <&3' 2>/dev/null
                 """)
             #expect(output == "")
             #expect(
@@ -278,7 +278,10 @@
             #expect(await session.renew(holding: false, within: .seconds(5)) != .gone(""))
             await store.close()
             // The port is gone with the store.
-            #expect(await eventually(within: .seconds(2)) { fourLetters("srvr", port: entrance.port) == nil })
+            #expect(
+                await eventually(within: .seconds(2)) {
+                    fourLetters("srvr", host: entrance.host, port: entrance.port) == nil
+                })
         }
 
         @Test func certificatesAreIdentitiesInAccessLists() async throws {

@@ -79,9 +79,8 @@
                     }
                 }
             do {
-                let channel = try bootstrap.bind(host: "127.0.0.1", port: 0).wait()
-                guard let port = channel.localAddress?.port else { return nil }
-                let entrance = ServerAddress(host: "127.0.0.1", port: port)
+                let channel = try listen(bootstrap)
+                guard let entrance = ServerAddress(channel.localAddress) else { return nil }
                 let (existing, isClosed) = state.withLock { state -> (ServerAddress?, Bool) in
                     if state.isClosed { return (nil, true) }
                     if let gate = state.gates[target] { return (gate.entrance, false) }
@@ -94,6 +93,17 @@
                 logger.error("zookeeper: no loopback port for TLS to \(target.server): \(error)")
                 return nil
             }
+        }
+
+        /// Each on a loopback address of its own: the library tells servers apart by their addresses, not by their ports.
+        private func listen(_ bootstrap: ServerBootstrap) throws -> any Channel {
+            for _ in 0..<8 {
+                let host = "127.\(UInt8.random(in: 64...254)).\(UInt8.random(in: 1...254)).\(UInt8.random(in: 1...254))"
+                let isTaken = state.withLock { state in state.gates.values.contains { $0.entrance.host == host } }
+                if !isTaken, let channel = try? bootstrap.bind(host: host, port: 0).wait() { return channel }
+            }
+            // Some sandboxes have 127.0.0.1 alone.
+            return try bootstrap.bind(host: "127.0.0.1", port: 0).wait()
         }
 
         /// Closes the entrances to all but these; connections that came through them go on.

@@ -56,8 +56,10 @@
 
         var connectTimeout: Duration { state.withLock { $0.connectTimeout } }
         var isEncrypted: Bool { state.withLock { $0.encryption != nil } }
-        /// The servers as they are configured, for people.
-        var hosts: String { state.withLock { $0.servers }.map(\.description).joined(separator: ", ") }
+        /// The servers as they are configured.
+        var servers: [ServerAddress] { state.withLock { $0.servers } }
+        /// The same for people.
+        var hosts: String { servers.map(\.description).joined(separator: ", ") }
         /// What is wrong with encryption, if anything is.
         var trouble: String? { state.withLock { $0.forwarder }?.trouble }
 

@@ -44,6 +44,8 @@
             /// Numeric addresses, and those that the library was last given.
             var servers: [ServerAddress] = []
             var offered: [ServerAddress] = []
+            /// The servers were changed while the library could keep its connection: its own list is still the old one.
+            var mayMeetStrangers = false
             var trouble: String?
             /// Whether its session was handed out: then its end is signalled.
             var isSession = false
@@ -147,20 +149,62 @@
             let resolved = route.addresses()
             let servers = resolved.isEmpty ? state.withLock { $0.servers } : resolved
             guard servers.count > 1 || servers != state.withLock({ $0.offered }) else { return }
-            let answers = ServerProbe.askAll(servers, within: route.probeLimit)
-            let ordered = ServerProbe.order(servers, answers)
-            let alive = ordered.prefix(answers.count { $0 != nil })
-            let offer = alive.isEmpty ? ordered : Array(alive)
+            let (ordered, offer) = choose(servers)
             let isNew = state.withLock { state in
                 state.servers = ordered
-                guard Set(state.offered) != Set(offer) else { return false }
+                guard Set(state.offered) != Set(offer) || state.mayMeetStrangers else { return false }
                 state.offered = offer
                 switch state.phase {
-                case .opening, .disconnected: return true
+                case .opening, .disconnected:
+                    state.mayMeetStrangers = false
+                    return true
                 case .connected, .dead, .closed: return false
                 }
             }
             if isNew { handle.setServers(offer) }
+        }
+
+        /// All servers in the order to try them, and those of them that answer.
+        private func choose(_ servers: [ServerAddress]) -> (ordered: [ServerAddress], alive: [ServerAddress]) {
+            let answers = ServerProbe.askAll(servers, within: route.probeLimit)
+            let ordered = ServerProbe.order(servers, answers)
+            let alive = ordered.prefix(answers.count { $0 != nil })
+            return (ordered, alive.isEmpty ? ordered : Array(alive))
+        }
+
+        /// The route leads to other servers now. A connection to one of them is kept (the library would shuffle it); one
+        /// to a server that is none of them any more is dropped, and the session goes on with another.
+        func serversChanged() {
+            queue.async { [self] in
+                let servers = route.addresses()
+                let (handle, isKept) = state.withLock { state -> (ZooKeeperHandle?, Bool) in
+                    // Names that cannot be resolved now are again when the connection is lost.
+                    guard !servers.isEmpty else { return (nil, true) }
+                    state.servers = servers
+                    state.mayMeetStrangers = true
+                    if case .connected = state.phase, let server = state.server, servers.contains(server) {
+                        return (nil, true)
+                    }
+                    return (state.handle, false)
+                }
+                if let handle, !isKept { move(handle) }
+            }
+        }
+
+        /// Makes the library leave its server for one that it should use.
+        private func move(_ handle: ZooKeeperHandle) {
+            let servers = state.withLock { $0.servers }
+            let (ordered, offer) = choose(servers)
+            let isWanted = state.withLock { state in
+                state.servers = ordered
+                state.offered = offer
+                state.mayMeetStrangers = false
+                switch state.phase {
+                case .opening, .connected, .disconnected: return true
+                case .dead, .closed: return false
+                }
+            }
+            if isWanted { handle.setServers(offer) }
         }
 
         // MARK: What the library tells, on its thread
@@ -168,9 +212,10 @@
         func receive(_ event: HandleEvent) {
             switch event {
             case .connected(let identity, let negotiated, let server):
-                let (waiters, generation) = state.withLock { state -> ([PendingReply<Bool>], Int?) in
+                let (waiters, generation, stray) = state.withLock {
+                    state -> ([PendingReply<Bool>], Int?, ZooKeeperHandle?) in
                     switch state.phase {
-                    case .dead, .closed: return ([], nil)
+                    case .dead, .closed: return ([], nil, nil)
                     case .opening, .connected, .disconnected: break
                     }
                     state.generation += 1
@@ -185,10 +230,13 @@
                     } else {
                         state.ledger = makeLedger(negotiated, tick: settings.tick ?? state.tick)
                     }
+                    // The library knew a server that was taken from the list meanwhile.
+                    let isStray = state.mayMeetStrangers && server.map { !state.servers.contains($0) } ?? false
                     defer { state.waiters = [] }
-                    return (state.waiters, state.generation)
+                    return (state.waiters, state.generation, isStray ? state.handle : nil)
                 }
                 guard let generation else { return }
+                if let stray { queue.async { self.move(stray) } }
                 askRole(generation)
                 for waiter in waiters { waiter.finish(.success(true)) }
                 signal(.connected)

@@ -184,11 +184,16 @@
 
         // MARK: Life
 
-        /// Replaces the servers to try. A connection to one that is not among them is dropped.
+        /// Replaces the servers to try, and drops the connection there is.
+        ///
+        /// Not by one call: the library (3.8.0, measured) takes lists of as many servers for the same if their addresses
+        /// are, whatever the ports, and then keeps connections that it should drop. A list that is like no other first
+        /// makes it forget.
         func setServers(_ servers: [ServerAddress]) {
             let hosts = servers.map(\.description).joined(separator: ",")
             pointer.withLock { handle in
                 guard let handle else { return }
+                zoo_set_servers(handle.raw, Self.nobody)
                 zoo_set_servers(handle.raw, hosts)
                 // The library's thread sleeps on the socket just closed until it is given something to do.
                 _ = zoo_aexists(handle.raw, "/", 0, { _, _, _ in }, nil)
@@ -229,13 +234,15 @@
         private static func dispose(_ handle: CHandle, token: UInt, abandon: Bool) {
             if abandon {
                 // A connected handle would send the request that ends the session. Given servers among which the
-                // connected one is not, it drops its connection at once, and closing tells nobody anything. Nobody can
-                // listen at the broadcast address.
-                zoo_set_servers(handle.raw, "255.255.255.255:1")
+                // connected one is not, it drops its connection at once, and closing tells nobody anything.
+                zoo_set_servers(handle.raw, nobody)
             }
             listeners.withLock { $0.table[token] = nil }
             zookeeper_close(handle.raw)
         }
+
+        /// Nobody can listen at the broadcast address.
+        private static let nobody = "255.255.255.255:1"
 
         // MARK: Callbacks, all on the library's thread
 
