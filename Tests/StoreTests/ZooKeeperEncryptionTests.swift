@@ -119,6 +119,27 @@
             await store.close()
         }
 
+        @Test func aLostConnectionIsNoticedAtOnce() async throws {
+            let encrypted = try await EncryptedEnsemble.shared
+            for fault in [FaultProxy.Fault.cut, .reset] {
+                let proxy = try FaultProxy(to: encrypted.ensemble.leader().peer.securePort)
+                defer { proxy.close() }
+                let store = try encrypted.open([proxy.address], root: root())
+                let log = SignalLog(store)
+                let session = try await session(store)
+                #expect(await commit(store, .create("leader", bytes("pg1"), .session(session.id))).isCommitted)
+                await proxy.set(fault)
+                // The library would find out by itself after two thirds of the lifetime.
+                #expect(await log.first(after: 0, within: .seconds(1)) { $0.isDisconnected } != nil, "\(fault)")
+                await proxy.set(.none)
+                #expect(
+                    await eventually(within: .seconds(4)) {
+                        await session.renew(holding: true, within: .seconds(1)).isProven
+                    })
+                await store.close()
+            }
+        }
+
         @Test func aFrozenServerIsLeftForOneThatAnswersThroughTLS() async throws {
             let encrypted = try await EncryptedEnsemble.started()
             let ensemble = encrypted.ensemble

@@ -109,7 +109,11 @@
             // No child may inherit our end, or it would keep the server alive; a pipe cannot be had like that at once.
             let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw CaseFailure("no pair of sockets") }
+            // Connections of the tests' own would outlive their end in the server's process: they are closed first.
             let script = """
+                for file in /proc/$$/fd/*; do
+                    [ "${file##*/}" -gt 2 ] && [ "${file##*/}" -ne 255 ] && eval "exec ${file##*/}>&-"
+                done
                 java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.classPath) \
                 \(properties.map { "-D" + $0 }.joined(separator: " ")) \
                 org.apache.zookeeper.server.quorum.QuorumPeerMain \(directory)/zoo.cfg \
@@ -127,14 +131,14 @@
             posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
             var child: pid_t = 0
             var arguments: [UnsafeMutablePointer<CChar>?] = []
-            for argument in ["sh", "-c", script] { arguments.append(strdup(argument)) }
+            for argument in ["bash", "-c", script] { arguments.append(strdup(argument)) }
             arguments.append(nil)
             defer { for argument in arguments { free(argument) } }
-            let code = posix_spawn(&child, "/bin/sh", &actions, nil, arguments, environ)
+            let code = posix_spawn(&child, "/bin/bash", &actions, nil, arguments, environ)
             close(ends[0])
             guard code == 0 else {
                 close(ends[1])
-                throw CaseFailure("cannot start sh: \(code)")
+                throw CaseFailure("cannot start bash: \(code)")
             }
             let started = Process(shell: child, pipe: ends[1])
             process.withLock { $0 = started }

@@ -193,6 +193,11 @@
                     .whenComplete { [weak self] result in
                         switch result {
                         case .success(let upstream):
+                            if let own = ServerAddress(upstream.localAddress),
+                                let peer = ServerAddress(upstream.remoteAddress)
+                            {
+                                OpenSockets.keepFromChildren(own, peer)
+                            }
                             // An end that accepts and then keeps silent must not hold up the library.
                             let alarm = upstream.eventLoop.scheduleTask(
                                 in: .nanoseconds(timeout.nanosecondsClamped)

@@ -16,16 +16,28 @@
             return found
         }
 
-        /// Whether a connection's far end is held by this process.
+        /// Whether a connection's other end is held by this process.
         ///
         /// Two ends have the same pair of addresses only if they are the ends of one connection, for as long as it lasts:
         /// so no other process can pass for us, nor anybody with our user's rights.
+        ///
+        /// Both ends are kept from child processes on the way. The libraries that made them do not see to it, and a child
+        /// would keep a connection open that was closed here, and could use it.
         static func hold(from near: ServerAddress, to far: ServerAddress) -> Bool {
+            keepFromChildren(far, near)
+            return keepFromChildren(near, far)
+        }
+
+        /// Closes a connection's descriptor in programs started from now on; false when there is none.
+        @discardableResult
+        static func keepFromChildren(_ own: ServerAddress, _ peer: ServerAddress) -> Bool {
             for number in descriptors() {
                 let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
                 guard copy >= 0 else { continue }
                 defer { close(copy) }
-                if ServerAddress.own(of: copy) == near, ServerAddress.peer(of: copy) == far { return true }
+                guard ServerAddress.own(of: copy) == own, ServerAddress.peer(of: copy) == peer else { continue }
+                _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+                return true
             }
             return false
         }
