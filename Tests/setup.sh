@@ -96,6 +96,7 @@ NEEDS_ZOOKEEPER=(
 )
 NEEDS_TO_TEST=(
     'iproute2|command -v ip'
+    'openssl|command -v openssl'
     'python3-venv|python3 -c "import venv, ensurepip"'
 )
 

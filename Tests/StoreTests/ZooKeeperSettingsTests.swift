@@ -84,7 +84,10 @@
                     .contains("from the certificate"))
             #expect(
                 complaint(["hosts": scalar("zk1"), "auth_data": map(["sasl": scalar("a:s3cret")])])
-                    .contains("built without SASL"))
+                    .contains("exports no zookeeper_init_sasl"))
+            #expect(
+                complaint(["hosts": scalar("zk1"), "use_sasl": scalar("true")])
+                    .contains("zookeeper.use_sasl: cannot be used"))
             #expect(complaint(["hosts": scalar("zk1"), "sync_limit": scalar("5")]).contains("needs tick_time as well"))
             #expect(complaint(["hosts": scalar("zk1"), "tick_time": scalar("soon")]).contains("not a length of time"))
             #expect(complaint(["hosts": scalar("zk1"), "acl": scalar("creator")]).contains("needs credentials"))

@@ -65,7 +65,7 @@
         /// The loopback address behind which a server is; nil when there is no port to be had. Blocks: not for the
         /// cooperative pool, nor for the forwarder's own thread.
         func entrance(to target: Target) -> ServerAddress? {
-            if let gate = state.withLock({ $0.gates[target] }) { return gate.entrance }
+            if let gate = state.withLock({ $0.gates[target] }), gate.channel.isActive { return gate.entrance }
             let bootstrap = ServerBootstrap(group: Self.loops)
                 .serverChannelOption(.backlog, value: 16)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -83,7 +83,7 @@
                 guard let entrance = ServerAddress(channel.localAddress) else { return nil }
                 let (existing, isClosed) = state.withLock { state -> (ServerAddress?, Bool) in
                     if state.isClosed { return (nil, true) }
-                    if let gate = state.gates[target] { return (gate.entrance, false) }
+                    if let gate = state.gates[target], gate.channel.isActive { return (gate.entrance, false) }
                     state.gates[target] = Gate(channel: channel, entrance: entrance)
                     return (nil, false)
                 }

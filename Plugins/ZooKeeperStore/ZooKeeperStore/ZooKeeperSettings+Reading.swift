@@ -1,5 +1,6 @@
 #if ZooKeeper
     import ConfigurationTree
+    import Glibc
 
     extension ZooKeeperSettings {
         /// Reads the section; nil settings when a complaint is an error.
@@ -116,7 +117,20 @@
 
         // MARK: Security
 
+        /// What SASL needs and does not have.
+        private static var whyNoSASL: String {
+            let remedy = "use digest with user:password in auth_data, or certificates (use_ssl, cert, key)"
+            guard let all = dlopen(nil, RTLD_NOW) else { return "cannot be used; \(remedy)" }
+            defer { dlclose(all) }
+            return dlsym(all, "zookeeper_init_sasl") == nil
+                ? "cannot be used: this system's ZooKeeper client library (libzookeeper_mt) exports no zookeeper_init_sasl, "
+                    + "for it was built without SASL, as Debian's is; \(remedy)"
+                : "is not supported yet, although this system's ZooKeeper client library could; \(remedy)"
+        }
+
         private mutating func readCredentials(_ reader: ConfigurationReader) {
+            // Not Patroni's, but what other clients call it: not to be passed over.
+            if reader.bool("use_sasl", default: false) { reader.complain("use_sasl", Self.whyNoSASL) }
             for (scheme, secret) in reader.stringMap("auth_data") ?? [] {
                 let path = reader.path(of: "auth_data") + "." + scheme
                 func complain(_ message: String) {

@@ -8,6 +8,7 @@
     /// ```yaml
     /// zookeeper:
     ///   hosts: [zk1:2181, zk2:2181, zk3]    # or one text: zk1:2181,zk2:2181,zk3/a/chroot
+    ///   use_ssl: true                        # with cacert, cert, key
     ///   chroot: /databases
     ///   auth_data: {digest: "user:password"}
     ///   tick_time: 2000                      # the servers' own, in milliseconds
@@ -23,7 +24,8 @@
             do throws(EncryptionProblem) {
                 _ = try EncryptionContext(encryption)
             } catch {
-                complaints.append(error.complaint(section, path: self.section))
+                // A file may be checked elsewhere than where it is used; the agent itself does not start like this.
+                complaints.append(error.complaint(section, path: self.section, .warning))
             }
             return complaints
         }
@@ -44,8 +46,10 @@
 
     extension EncryptionProblem {
         /// With the place in the configuration.
-        func complaint(_ section: ConfigurationNode, path: String) -> ConfigurationComplaint {
-            ConfigurationComplaint(at: section[key]?.mark ?? section.mark, path: "\(path).\(key)", message)
+        func complaint(
+            _ section: ConfigurationNode, path: String, _ severity: ConfigurationComplaint.Severity = .error
+        ) -> ConfigurationComplaint {
+            ConfigurationComplaint(severity, at: section[key]?.mark ?? section.mark, path: "\(path).\(key)", message)
         }
     }
 #endif
