@@ -55,6 +55,9 @@
         }
     }
 
+    /// Suites that start ensembles: one after the other, or they would starve each other's servers.
+    @Suite(.serialized) struct ZooKeeperInTurn {}
+
     @Suite struct ZooKeeperStoreConformance {
         // ZooKeeper takes no characters beyond U+FFFF in names, and its client keeps sessions by itself.
         static let cases = StoreCases.excluding(StoreCases.namesBeyondU_FFFF, StoreCases.unrenewed)
@@ -82,33 +85,36 @@
         }
     }
 
-    @Suite(.serialized) struct ZooKeeperNetworkConformance {
-        private static let server = Task { try await ZooKeeperServer.standalone(tick: 200) }
+    extension ZooKeeperInTurn {
+        @Suite(.serialized) struct ZooKeeperNetworkConformance {
+            private static let server = Task { try await ZooKeeperServer.standalone(tick: 200) }
 
-        @Test(arguments: StoreCases.behindProxy) func conformsBehindAProxy(_ storeCase: StoreCase) async throws {
-            let server = try await Self.server.value
-            let proxy = try FaultProxy(to: server.peer.clientPort)
-            defer { proxy.close() }
-            let root = "/service/case\(nextNumber())/"
-            try await storeCase.run(
-                StoreUnderTest(
-                    makeStore: { openZooKeeper([server.address], root: root) }, lifetime: .seconds(4),
-                    expiryLateness: .seconds(1), signalLateness: .seconds(3), endsWithoutRenewal: false, proxy: proxy,
-                    makeStoreBehindProxy: { openZooKeeper([proxy.address], root: root) }))
-        }
+            @Test(arguments: StoreCases.behindProxy) func conformsBehindAProxy(_ storeCase: StoreCase) async throws {
+                let server = try await Self.server.value
+                let proxy = try FaultProxy(to: server.peer.clientPort)
+                defer { proxy.close() }
+                let root = "/service/case\(nextNumber())/"
+                try await storeCase.run(
+                    StoreUnderTest(
+                        makeStore: { openZooKeeper([server.address], root: root) }, lifetime: .seconds(4),
+                        expiryLateness: .seconds(1), signalLateness: .seconds(3), endsWithoutRenewal: false,
+                        proxy: proxy,
+                        makeStoreBehindProxy: { openZooKeeper([proxy.address], root: root) }))
+            }
 
-        @Test(arguments: StoreCases.restarts) func conformsAcrossRestarts(_ storeCase: StoreCase) async throws {
-            let server = try await ZooKeeperServer.standalone(tick: 1000)
-            defer { server.stop() }
-            try await storeCase.run(
-                StoreUnderTest(
-                    makeStore: { openZooKeeper([server.address], root: "/service/demo/") }, lifetime: .seconds(20),
-                    expiryLateness: .seconds(2), signalLateness: .seconds(3), endsWithoutRenewal: false,
-                    restartServer: {
-                        server.kill()
-                        try server.start()
-                        try await server.waitUntilServing()
-                    }))
+            @Test(arguments: StoreCases.restarts) func conformsAcrossRestarts(_ storeCase: StoreCase) async throws {
+                let server = try await ZooKeeperServer.standalone(tick: 1000)
+                defer { server.stop() }
+                try await storeCase.run(
+                    StoreUnderTest(
+                        makeStore: { openZooKeeper([server.address], root: "/service/demo/") }, lifetime: .seconds(20),
+                        expiryLateness: .seconds(2), signalLateness: .seconds(3), endsWithoutRenewal: false,
+                        restartServer: {
+                            server.kill()
+                            try server.start()
+                            try await server.waitUntilServing()
+                        }))
+            }
         }
     }
 #endif

@@ -145,10 +145,7 @@
                         "needs no entry here: with use_ssl, the servers take the identity from the certificate that "
                             + "cert names")
                 case "sasl":
-                    complain(
-                        "cannot be used: the ZooKeeper client library of this system (libzookeeper_mt) was built without "
-                            + "SASL, as Debian's is; use digest with user:password, or certificates (use_ssl, cert, key)"
-                    )
+                    complain(Self.whyNoSASL)
                 default:
                     credentials.append(Credential(scheme: scheme, secret: Secret(secret)))
                 }
