@@ -15,6 +15,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
@@ -44,6 +45,7 @@ let package = Package(
         .library(name: "PluginInterfaces", targets: ["PluginInterfaces", "ConfigurationTree", "ClusterModel"]),
         .library(name: "MatriarchMain", targets: ["MatriarchMain"]),
         .library(name: "BuiltInPlugins", targets: ["BuiltInPlugins"]),
+        .library(name: "StoreConformance", targets: ["StoreConformance"]),
     ],
     traits: [
         .trait(name: "ZooKeeper", description: "The ZooKeeper store; needs libzookeeper_mt."),
@@ -129,7 +131,9 @@ let package = Package(
         .systemLibrary(
             name: "CSQLite", path: "Plugins/EmbeddedStore/CSQLite", pkgConfig: "sqlite3",
             providers: [.apt(["libsqlite3-dev"])]),
-        plugin("ZooKeeperStore", [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"]))]),
+        plugin(
+            "ZooKeeperStore",
+            [.target(name: "CZooKeeper", condition: .when(traits: ["ZooKeeper"])), nioCore, nioPosix, nioSSL, nioTLS]),
         plugin("ConsulStore", [httpClient, nioCore, nioHTTP, nioPosix, nioSSL]),
         plugin("EmbeddedStore", ["CSQLite"]),
         plugin("EtcdStore", [httpClient, nioCore, nioHTTP, nioPosix, nioSSL]),
@@ -163,10 +167,15 @@ let package = Package(
         tests(
             "OperatorCLITests",
             ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
+        // What every store must do: a product, for the tests of stores that are not ours.
+        .target(
+            name: "StoreConformance", dependencies: ["ClusterModel", "PluginInterfaces"],
+            path: "Tests/StoreConformance", swiftSettings: strict),
         tests(
             "StoreTests",
             [
-                "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore", "EtcdStore", "ConsulStore",
+                "StoreConformance", "PluginInterfaces", "ClusterModel", "ConfigurationTree", "ZooKeeperStore",
+                "EtcdStore", "ConsulStore",
                 "EmbeddedStore", logging,
             ]),
         tests(

@@ -101,6 +101,7 @@ NEEDS_TO_TEST=(
     "${NEEDS_CONSUL[@]}"
     'openssl|command -v openssl'
     'iproute2|command -v ip'
+    'openssl|command -v openssl'
     'python3-venv|python3 -c "import venv, ensurepip"'
 )
 

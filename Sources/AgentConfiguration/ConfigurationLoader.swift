@@ -49,13 +49,15 @@ public enum ConfigurationLoader {
     /// What a running agent takes over from newly loaded settings; a warning for each change that needs a restart.
     ///
     /// Scope, name, namespace, the store, the directories, thread pools and the bootstrap section stay what they were.
+    /// - Parameter storeIsTaken: the running store took over its section, which then is no such change.
     public static func reloading(
-        _ running: Settings, with newer: Settings
+        _ running: Settings, with newer: Settings, storeIsTaken: Bool = false
     ) -> (settings: Settings, complaints: [ConfigurationComplaint]) {
         var complaints: [ConfigurationComplaint] = []
         var tree = newer.tree
-        for path in fixed + [[running.store.name]]
-            + (newer.store.name == running.store.name ? [] : [[newer.store.name]])
+        let isSameStore = newer.store.name == running.store.name
+        for path in fixed + (isSameStore && storeIsTaken ? [] : [[running.store.name]])
+            + (isSameStore ? [] : [[newer.store.name]])
         {
             let old = node(at: path[...], in: running.tree)
             let new = node(at: path[...], in: newer.tree)

@@ -374,7 +374,22 @@ public actor Agent {
             logger.error("reload refused, nothing has changed: the configuration has errors")
             return text
         }
-        let (settings, complaints) = ConfigurationLoader.reloading(local, with: newer)
+        // First of all: what it refuses must have changed nothing.
+        var storeIsTaken = false
+        if newer.store.name == local.store.name {
+            switch await store.reconfigure(newer.store.node) {
+            case .taken(let warnings):
+                for warning in warnings { logger.warning("\(warning)") }
+                storeIsTaken = true
+            case .unsupported: break
+            case .refused(let complaints):
+                let errors = complaints.filter { $0.severity == .error }
+                for complaint in errors { logger.error("\(complaint)") }
+                logger.error("reload refused, nothing has changed: the store cannot use its section")
+                return errors.map(\.description).joined(separator: "\n")
+            }
+        }
+        let (settings, complaints) = ConfigurationLoader.reloading(local, with: newer, storeIsTaken: storeIsTaken)
         for complaint in complaints { logger.warning("\(complaint)") }
         local = settings
         apply(local: settings, dynamic: inForce.effective.dynamic, isMixed: lastMixed)

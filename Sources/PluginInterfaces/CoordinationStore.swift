@@ -1,4 +1,5 @@
 public import ClusterModel
+public import ConfigurationTree
 
 /// A key of a cluster, relative to its root: `leader`, `members/pg1`.
 public typealias StoreKey = String
@@ -204,6 +205,16 @@ extension StoreSession {
     public var intervalsBehind: Int { 0 }
 }
 
+/// What a running store did with its section of the configuration when that was read again.
+public enum StoreReconfiguration: Sendable {
+    /// The section is in force. Warnings name what else was changed and needs a restart of the agent.
+    case taken([ConfigurationComplaint])
+    /// The store takes over no changes while it runs; the agent says so where there are any.
+    case unsupported
+    /// The section cannot be used, for these reasons; nothing has changed.
+    case refused([ConfigurationComplaint])
+}
+
 /// A store that coordinates a cluster: small values, transactions, sessions, watches.
 ///
 /// A plugin keeps these rules, which the conformance suite tests:
@@ -220,7 +231,14 @@ public protocol CoordinationStore: Sendable {
     /// One consumer; coalescing: a burst of changes may arrive as one signal.
     func signals() -> AsyncStream<StoreSignal>
     func openSession(_ request: SessionRequest, within: Duration) async throws(StoreError) -> any StoreSession
+    /// Takes over its section, read again by a reload, without losing a session: other servers, timeouts; files that the
+    /// section names (certificates, keys, tokens) are read again even if the section is the same.
+    func reconfigure(_ section: ConfigurationNode) async -> StoreReconfiguration
     /// Frees everything; further calls end with `.closed`. Sessions that are still open are abandoned, never ended: what
     /// hangs on them may still be relied on. Only `StoreSession.close(abandon: false)` ends one.
     func close() async
+}
+
+extension CoordinationStore {
+    public func reconfigure(_ section: ConfigurationNode) async -> StoreReconfiguration { .unsupported }
 }

@@ -473,6 +473,10 @@ import Testing
         #expect(settings.store == running.store)
         #expect(settings.restAPI.listen.port == 8009)
         #expect(settings.tags.isNoSync)
+        // What the store took over itself is no change that waits for a restart.
+        let taken = ConfigurationLoader.reloading(running, with: newer, storeIsTaken: true)
+        #expect(taken.complaints.map(\.path) == ["name", "postgresql.data_dir"])
+        #expect(taken.settings.store == newer.store)
         let same = ConfigurationLoader.reloading(running, with: running)
         #expect(same.settings == running)
         #expect(same.complaints.isEmpty)

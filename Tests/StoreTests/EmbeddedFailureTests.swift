@@ -1,6 +1,7 @@
 import ClusterModel
 import Glibc
 import PluginInterfaces
+import StoreConformance
 import Testing
 
 @testable import EmbeddedStore

@@ -2,6 +2,7 @@ import ClusterModel
 import Glibc
 import Logging
 import PluginInterfaces
+import StoreConformance
 import Testing
 
 @testable import EmbeddedStore

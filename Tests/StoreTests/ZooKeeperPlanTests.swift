@@ -1,6 +1,7 @@
 #if ZooKeeper
     import ClusterModel
     import PluginInterfaces
+    import StoreConformance
     import Testing
 
     @testable import ZooKeeperStore

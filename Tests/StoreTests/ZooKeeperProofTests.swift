@@ -123,7 +123,7 @@
             #expect(ServerProbe.role(in: "Mode: standalone\n") == .standalone)
             #expect(ServerProbe.role(in: "Mode: follower\n") == .follower)
             #expect(ServerProbe.role(in: "Mode: observer\n") == .follower)
-            #expect(ServerProbe.role(in: "Mode: read-only\n") == .follower)
+            #expect(ServerProbe.role(in: "Mode: read-only\n") == nil)
             #expect(ServerProbe.role(in: "This ZooKeeper instance is not currently serving requests\n") == nil)
             #expect(ServerProbe.tick(in: "clientPort=2181\ntickTime=500\n") == .milliseconds(500))
             #expect(ServerProbe.tick(in: "conf is not executed because it is not in the whitelist.\n") == nil)

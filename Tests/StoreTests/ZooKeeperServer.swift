@@ -2,6 +2,7 @@
     import ClusterModel
     import Glibc
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
 
     /// A ZooKeeper server for tests: Debian's, on a free loopback port, with its data in a directory of its own.
@@ -13,29 +14,58 @@
             var clientPort: Int
             var quorumPort: Int
             var electionPort: Int
+            /// For TLS; 0: none.
+            var securePort = 0
+            var isObserver = false
+        }
+
+        /// What a server encrypts with. Clients must show a certificate of the same authority.
+        struct Encryption: Sendable {
+            var authority: String
+            /// Key and certificate in one file.
+            var pair: String
         }
 
         let peer: Peer
         let directory: String
         private let configuration: String
+        private let properties: [String]
         private struct Process {
             var shell: pid_t
             var pipe: Int32
         }
         private let process = Mutex<Process?>(nil)
 
-        /// Debian's package; its manifest names the rest of the class path.
+        /// Debian's package; its manifest names the rest of the class path, but for two that TLS needs.
         static let archive = "/usr/share/java/zookeeper.jar"
+        static let classPath = archive + ":/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar"
 
-        init(peer: Peer, ensemble: [Peer] = [], tick: Int, syncLimit: Int = 5, extra: [String] = []) throws {
+        /// - Parameter properties: system properties of the virtual machine, `name=value`.
+        init(
+            peer: Peer, ensemble: [Peer] = [], tick: Int, syncLimit: Int = 5, extra: [String] = [],
+            encryption: Encryption? = nil, properties: [String] = []
+        ) throws {
             self.peer = peer
+            self.properties = properties
             directory = try makeTemporaryDirectory("zookeeper")
             var lines = [
                 "tickTime=\(tick)", "dataDir=\(directory)/data", "clientPort=\(peer.clientPort)",
                 "clientPortAddress=127.0.0.1", "admin.enableServer=false", "initLimit=50",
                 "maxClientCnxns=0",
             ]
-            lines += ensemble.map { "server.\($0.number)=127.0.0.1:\($0.quorumPort):\($0.electionPort)" }
+            lines += ensemble.map {
+                "server.\($0.number)=127.0.0.1:\($0.quorumPort):\($0.electionPort)" + ($0.isObserver ? ":observer" : "")
+            }
+            if peer.isObserver { lines.append("peerType=observer") }
+            if let encryption {
+                lines += [
+                    "secureClientPort=\(peer.securePort)", "secureClientPortAddress=127.0.0.1",
+                    "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory", "ssl.clientAuth=need",
+                    "ssl.keyStore.type=PEM", "ssl.keyStore.location=\(encryption.pair)", "ssl.trustStore.type=PEM",
+                    "ssl.trustStore.location=\(encryption.authority)",
+                    "authProvider.x509=org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+                ]
+            }
             if !extra.contains(where: { $0.hasPrefix("syncLimit=") }) { lines.append("syncLimit=\(syncLimit)") }
             lines += extra
             configuration = lines.joined(separator: "\n") + "\n"
@@ -45,10 +75,12 @@
         }
 
         /// A server that is alone, started and serving.
-        static func standalone(tick: Int = 100, extra: [String] = []) async throws -> ZooKeeperServer {
-            let ports = try freePorts(1)
-            let peer = Peer(number: 1, clientPort: ports[0], quorumPort: 0, electionPort: 0)
-            let server = try ZooKeeperServer(peer: peer, tick: tick, extra: extra)
+        static func standalone(
+            tick: Int = 100, extra: [String] = [], encryption: Encryption? = nil
+        ) async throws -> ZooKeeperServer {
+            let ports = try freePorts(2)
+            let peer = Peer(number: 1, clientPort: ports[0], quorumPort: 0, electionPort: 0, securePort: ports[1])
+            let server = try ZooKeeperServer(peer: peer, tick: tick, extra: extra, encryption: encryption)
             try server.start()
             try await server.waitUntilServing()
             return server
@@ -59,6 +91,7 @@
         }
 
         var address: String { "127.0.0.1:\(peer.clientPort)" }
+        var secureAddress: String { "127.0.0.1:\(peer.securePort)" }
 
         /// The virtual machine's process.
         var pid: pid_t? {
@@ -76,8 +109,13 @@
             // No child may inherit our end, or it would keep the server alive; a pipe cannot be had like that at once.
             let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw CaseFailure("no pair of sockets") }
+            // Connections of the tests' own would outlive their end in the server's process: they are closed first.
             let script = """
-                java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.archive) \
+                for file in /proc/$$/fd/*; do
+                    [ "${file##*/}" -gt 2 ] && [ "${file##*/}" -ne 255 ] && eval "exec ${file##*/}>&-"
+                done
+                java -Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp \(Self.classPath) \
+                \(properties.map { "-D" + $0 }.joined(separator: " ")) \
                 org.apache.zookeeper.server.quorum.QuorumPeerMain \(directory)/zoo.cfg \
                 </dev/null >>\(directory)/log 2>&1 &
                 echo $! >\(directory)/pid.new && mv \(directory)/pid.new \(directory)/pid
@@ -93,14 +131,14 @@
             posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
             var child: pid_t = 0
             var arguments: [UnsafeMutablePointer<CChar>?] = []
-            for argument in ["sh", "-c", script] { arguments.append(strdup(argument)) }
+            for argument in ["bash", "-c", script] { arguments.append(strdup(argument)) }
             arguments.append(nil)
             defer { for argument in arguments { free(argument) } }
-            let code = posix_spawn(&child, "/bin/sh", &actions, nil, arguments, environ)
+            let code = posix_spawn(&child, "/bin/bash", &actions, nil, arguments, environ)
             close(ends[0])
             guard code == 0 else {
                 close(ends[1])
-                throw CaseFailure("cannot start sh: \(code)")
+                throw CaseFailure("cannot start bash: \(code)")
             }
             let started = Process(shell: child, pipe: ends[1])
             process.withLock { $0 = started }
@@ -190,24 +228,36 @@
     final class ZooKeeperEnsemble: Sendable {
         let servers: [ZooKeeperServer]
 
-        init(tick: Int = 200, syncLimit: Int = 5) throws {
-            let ports = try freePorts(9)
-            let peers = (0..<3).map { index in
+        init(
+            tick: Int = 200, syncLimit: Int = 5, observers: Int = 0, encryption: ZooKeeperServer.Encryption? = nil,
+            properties: [String] = []
+        ) throws {
+            let ports = try freePorts((3 + observers) * 4)
+            let peers = (0..<(3 + observers)).map { index in
                 ZooKeeperServer.Peer(
-                    number: index + 1, clientPort: ports[index * 3], quorumPort: ports[index * 3 + 1],
-                    electionPort: ports[index * 3 + 2])
+                    number: index + 1, clientPort: ports[index * 4], quorumPort: ports[index * 4 + 1],
+                    electionPort: ports[index * 4 + 2], securePort: ports[index * 4 + 3], isObserver: index >= 3)
             }
-            servers = try peers.map { try ZooKeeperServer(peer: $0, ensemble: peers, tick: tick, syncLimit: syncLimit) }
+            servers = try peers.map {
+                try ZooKeeperServer(
+                    peer: $0, ensemble: peers, tick: tick, syncLimit: syncLimit, encryption: encryption,
+                    properties: properties)
+            }
         }
 
-        static func started(tick: Int = 200, syncLimit: Int = 5) async throws -> ZooKeeperEnsemble {
-            let ensemble = try ZooKeeperEnsemble(tick: tick, syncLimit: syncLimit)
+        static func started(
+            tick: Int = 200, syncLimit: Int = 5, observers: Int = 0, encryption: ZooKeeperServer.Encryption? = nil,
+            properties: [String] = []
+        ) async throws -> ZooKeeperEnsemble {
+            let ensemble = try ZooKeeperEnsemble(
+                tick: tick, syncLimit: syncLimit, observers: observers, encryption: encryption, properties: properties)
             for server in ensemble.servers { try server.start() }
             for server in ensemble.servers { try await server.waitUntilServing() }
             return ensemble
         }
 
         var addresses: [String] { servers.map(\.address) }
+        var secureAddresses: [String] { servers.map(\.secureAddress) }
 
         func leader() throws -> ZooKeeperServer {
             guard let leader = servers.first(where: { $0.mode == "leader" }) else { throw CaseFailure("no leader") }
@@ -288,7 +338,7 @@
     }
 
     /// A four-letter word's answer; half a second at most.
-    func fourLetters(_ word: String, port: Int) -> String? {
+    func fourLetters(_ word: String, host: String = "127.0.0.1", port: Int) -> String? {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
@@ -297,7 +347,7 @@
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = in_port_t(port).bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        guard inet_pton(AF_INET, host, &address.sin_addr) == 1 else { return nil }
         let isConnected = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0

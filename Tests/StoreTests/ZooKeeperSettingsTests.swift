@@ -71,7 +71,23 @@
             #expect(complaint(["hosts": list("zk1/a", "zk2")]).contains("only the last host"))
             #expect(complaint(["hosts": scalar("zk1/a"), "chroot": scalar("/b")]).contains("give one of the two"))
             #expect(complaint(["hosts": scalar("zk1"), "chroot": scalar("b")]).contains("must be an absolute path"))
-            #expect(complaint(["hosts": scalar("zk1"), "use_ssl": scalar("on")]).contains("not supported yet"))
+            #expect(
+                complaint(["hosts": scalar("zk1"), "use_ssl": scalar("on"), "key": scalar("a.key")])
+                    .contains("zookeeper.key: belongs to a certificate, and there is none"))
+            #expect(
+                complaint([
+                    "hosts": scalar("zk1"), "use_ssl": scalar("on"), "verify": scalar("off"),
+                    "verify_hostname": scalar("on"),
+                ]).contains("zookeeper.verify_hostname: cannot be checked while verify is off"))
+            #expect(
+                complaint(["hosts": scalar("zk1"), "auth_data": map(["x509": scalar("CN=a")])])
+                    .contains("from the certificate"))
+            #expect(
+                complaint(["hosts": scalar("zk1"), "auth_data": map(["sasl": scalar("a:s3cret")])])
+                    .contains("exports no zookeeper_init_sasl"))
+            #expect(
+                complaint(["hosts": scalar("zk1"), "use_sasl": scalar("true")])
+                    .contains("zookeeper.use_sasl: cannot be used"))
             #expect(complaint(["hosts": scalar("zk1"), "sync_limit": scalar("5")]).contains("needs tick_time as well"))
             #expect(complaint(["hosts": scalar("zk1"), "tick_time": scalar("soon")]).contains("not a length of time"))
             #expect(complaint(["hosts": scalar("zk1"), "acl": scalar("creator")]).contains("needs credentials"))
@@ -82,6 +98,32 @@
             #expect(
                 complaint(["hosts": scalar("zk1"), "set_acls": map(["CN=me": list("READ", "SING")])])
                     .contains("zookeeper.set_acls.CN=me: 'SING' is no permission; there are CREATE"))
+        }
+
+        @Test func encryption() {
+            let result = read([
+                "hosts": scalar("zk1:2281"), "use_ssl": scalar("true"), "cacert": scalar("/etc/ca.pem"),
+                "cert": scalar("/etc/a.pem"), "key": scalar("/etc/a.key"), "key_password": scalar("s3cret"),
+                "acl": scalar("creator"),
+            ])
+            #expect(result.complaints.isEmpty)
+            #expect(
+                result.settings?.encryption
+                    == EncryptionSettings(
+                        authorityFile: "/etc/ca.pem", certificateFile: "/etc/a.pem", keyFile: "/etc/a.key",
+                        keyPassword: Secret("s3cret"), verifies: true, verifiesNames: false))
+            #expect(!"\(result.settings as Any)".contains("s3cret"))
+            // The public authorities vouch for everybody: then the name must be right.
+            let open = read(["hosts": scalar("zk1:2281"), "use_ssl": scalar("true")])
+            #expect(open.settings?.encryption?.verifiesNames == true)
+            let strict = read([
+                "hosts": scalar("zk1:2281"), "use_ssl": scalar("true"), "cacert": scalar("/etc/ca.pem"),
+                "verify_hostname": scalar("true"),
+            ])
+            #expect(strict.settings?.encryption?.verifiesNames == true)
+            let careless = read(["hosts": scalar("zk1:2281"), "use_ssl": scalar("true"), "verify": scalar("false")])
+            #expect(careless.settings?.encryption?.verifies == false)
+            #expect(careless.complaints.contains { $0.severity == .warning && $0.path == "zookeeper.verify" })
         }
 
         @Test func securityAndTimes() {
@@ -100,6 +142,7 @@
             #expect(result.complaints.allSatisfy { $0.severity == .warning })
             #expect(result.complaints.contains { $0.path == "zookeeper.hots" })
             #expect(result.complaints.contains { $0.path == "zookeeper.verify" && $0.message.contains("no effect") })
+            #expect(settings?.encryption == nil)
             let listed = read([
                 "hosts": scalar("zk1"),
                 "set_acls": map([

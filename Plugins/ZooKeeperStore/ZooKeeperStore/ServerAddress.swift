@@ -68,6 +68,17 @@
             }
         }
 
+        /// A socket's own end.
+        static func own(of descriptor: Int32) -> ServerAddress? {
+            connected { getsockname(descriptor, $0, $1) == 0 }
+        }
+
+        /// Whether a host is a numeric address rather than a name.
+        static func isNumeric(_ host: String) -> Bool {
+            var bytes = [UInt8](repeating: 0, count: 16)
+            return inet_pton(AF_INET, host, &bytes) == 1 || inet_pton(AF_INET6, host, &bytes) == 1
+        }
+
         /// Whom a socket is connected to.
         static func peer(of descriptor: Int32) -> ServerAddress? {
             connected { getpeername(descriptor, $0, $1) == 0 }

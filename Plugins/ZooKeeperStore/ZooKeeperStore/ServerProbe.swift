@@ -19,6 +19,8 @@
                 switch line.dropFirst(5).drop(while: \.isWhitespace) {
                 case "standalone": return .standalone
                 case "leader": return .leader
+                // Cut off from its ensemble: it answers reads, to those who want to be answered so.
+                case "read-only": return nil
                 default: return .follower
                 }
             }

@@ -22,13 +22,16 @@
         }
 
         let settings: ZooKeeperSettings
+        let route: ServerRoute
         let paths: KeyPaths
         private let state = Mutex(State())
         private let mailbox = SignalMailbox()
         let logger: Logger
 
-        init(_ settings: ZooKeeperSettings, paths: KeyPaths, logger: Logger) {
+        /// Reads certificates and keys, if encryption is wanted; blocks on their files.
+        init(_ settings: ZooKeeperSettings, paths: KeyPaths, logger: Logger) throws(EncryptionProblem) {
             self.settings = settings
+            route = try ServerRoute(settings, logger: logger)
             self.paths = paths
             self.logger = logger
             ZooKeeperHandle.messages.withLock { $0 = { logger.debug("zookeeper client: \($0)") } }
@@ -48,7 +51,7 @@
 
         private func makeConnection(lifetime: Duration, resume: ClientIdentity?) -> ZooKeeperConnection {
             ZooKeeperConnection(
-                settings: settings, paths: paths, asked: lifetime, resume: resume,
+                settings: settings, route: route, paths: paths, asked: lifetime, resume: resume,
                 signal: { [mailbox] in mailbox.post($0) })
         }
 
@@ -185,6 +188,7 @@
             }
             // A session handed out outlives the store: what hangs on it may still be relied on.
             await connection?.close(abandon: isSession)
+            route.close()
             mailbox.close()
         }
 

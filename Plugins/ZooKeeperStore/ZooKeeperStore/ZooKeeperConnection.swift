@@ -44,6 +44,8 @@
             /// Numeric addresses, and those that the library was last given.
             var servers: [ServerAddress] = []
             var offered: [ServerAddress] = []
+            /// The servers were changed while the library could keep its connection: its own list is still the old one.
+            var mayMeetStrangers = false
             var trouble: String?
             /// Whether its session was handed out: then its end is signalled.
             var isSession = false
@@ -52,6 +54,7 @@
         }
 
         let settings: ZooKeeperSettings
+        let route: ServerRoute
         let paths: KeyPaths
         /// The lifetime asked for.
         let asked: Duration
@@ -62,10 +65,11 @@
         private let queue = DispatchQueue(label: "zookeeper.connection")
 
         init(
-            settings: ZooKeeperSettings, paths: KeyPaths, asked: Duration, resume: ClientIdentity?,
+            settings: ZooKeeperSettings, route: ServerRoute, paths: KeyPaths, asked: Duration, resume: ClientIdentity?,
             signal: @escaping @Sendable (StoreSignal) -> Void
         ) {
             self.settings = settings
+            self.route = route
             self.paths = paths
             self.asked = asked
             self.resume = resume
@@ -86,15 +90,15 @@
 
         private func open() {
             guard phase == .opening, state.withLock({ $0.handle == nil }) else { return }
-            let servers = settings.servers.flatMap { $0.resolved() }
+            let servers = route.addresses()
             guard !servers.isEmpty else {
-                let names = settings.servers.map(\.host).joined(separator: ", ")
-                state.withLock { $0.trouble = "none of the names \(names) can be resolved" }
+                let trouble = "none of these names can be resolved"
+                state.withLock { $0.trouble = trouble }
                 queue.asyncAfter(deadline: .now() + .seconds(1)) { self.open() }
                 return
             }
             // A server that hangs would hold up the library for two thirds of the lifetime: ask who answers first.
-            let answers = servers.count > 1 ? ServerProbe.askAll(servers, within: probeLimit) : [nil]
+            let answers = servers.count > 1 ? ServerProbe.askAll(servers, within: route.probeLimit) : [nil]
             let ordered = ServerProbe.order(servers, answers)
             let handle = ZooKeeperHandle(
                 servers: ordered, lifetime: asked, resume: resume, credentials: settings.credentials,
@@ -122,11 +126,9 @@
             watchOver(generation: 0)
         }
 
-        private var probeLimit: Duration { min(settings.connectTimeout, .milliseconds(500)) }
-
         /// While unconnected, sees to it that the library does not hang on a server that accepts but never answers.
         private func watchOver(generation: Int) {
-            let delay = max(settings.connectTimeout, .milliseconds(100))
+            let delay = max(route.connectTimeout, .milliseconds(100))
             queue.asyncAfter(deadline: .now() + .nanoseconds(Int(delay.nanosecondsClamped))) { [weak self] in
                 guard let self else { return }
                 let handle = state.withLock { state -> ZooKeeperHandle? in
@@ -144,23 +146,65 @@
 
         /// Gives the library the servers that answer, the leader first; all of them when none does.
         private func offerServers(_ handle: ZooKeeperHandle) {
-            let resolved = settings.servers.flatMap { $0.resolved() }
+            let resolved = route.addresses()
             let servers = resolved.isEmpty ? state.withLock { $0.servers } : resolved
             guard servers.count > 1 || servers != state.withLock({ $0.offered }) else { return }
-            let answers = ServerProbe.askAll(servers, within: probeLimit)
-            let ordered = ServerProbe.order(servers, answers)
-            let alive = ordered.prefix(answers.count { $0 != nil })
-            let offer = alive.isEmpty ? ordered : Array(alive)
+            let (ordered, offer) = choose(servers)
             let isNew = state.withLock { state in
                 state.servers = ordered
-                guard Set(state.offered) != Set(offer) else { return false }
+                guard Set(state.offered) != Set(offer) || state.mayMeetStrangers else { return false }
                 state.offered = offer
                 switch state.phase {
-                case .opening, .disconnected: return true
+                case .opening, .disconnected:
+                    state.mayMeetStrangers = false
+                    return true
                 case .connected, .dead, .closed: return false
                 }
             }
             if isNew { handle.setServers(offer) }
+        }
+
+        /// All servers in the order to try them, and those of them that answer.
+        private func choose(_ servers: [ServerAddress]) -> (ordered: [ServerAddress], alive: [ServerAddress]) {
+            let answers = ServerProbe.askAll(servers, within: route.probeLimit)
+            let ordered = ServerProbe.order(servers, answers)
+            let alive = ordered.prefix(answers.count { $0 != nil })
+            return (ordered, alive.isEmpty ? ordered : Array(alive))
+        }
+
+        /// The route leads to other servers now. A connection to one of them is kept (the library would shuffle it); one
+        /// to a server that is none of them any more is dropped, and the session goes on with another.
+        func serversChanged() {
+            queue.async { [self] in
+                let servers = route.addresses()
+                let (handle, isKept) = state.withLock { state -> (ZooKeeperHandle?, Bool) in
+                    // Names that cannot be resolved now are again when the connection is lost.
+                    guard !servers.isEmpty else { return (nil, true) }
+                    state.servers = servers
+                    state.mayMeetStrangers = true
+                    if case .connected = state.phase, let server = state.server, servers.contains(server) {
+                        return (nil, true)
+                    }
+                    return (state.handle, false)
+                }
+                if let handle, !isKept { move(handle) }
+            }
+        }
+
+        /// Makes the library leave its server for one that it should use.
+        private func move(_ handle: ZooKeeperHandle) {
+            let servers = state.withLock { $0.servers }
+            let (ordered, offer) = choose(servers)
+            let isWanted = state.withLock { state in
+                state.servers = ordered
+                state.offered = offer
+                state.mayMeetStrangers = false
+                switch state.phase {
+                case .opening, .connected, .disconnected: return true
+                case .dead, .closed: return false
+                }
+            }
+            if isWanted { handle.setServers(offer) }
         }
 
         // MARK: What the library tells, on its thread
@@ -168,9 +212,10 @@
         func receive(_ event: HandleEvent) {
             switch event {
             case .connected(let identity, let negotiated, let server):
-                let (waiters, generation) = state.withLock { state -> ([PendingReply<Bool>], Int?) in
+                let (waiters, generation, stray) = state.withLock {
+                    state -> ([PendingReply<Bool>], Int?, ZooKeeperHandle?) in
                     switch state.phase {
-                    case .dead, .closed: return ([], nil)
+                    case .dead, .closed: return ([], nil, nil)
                     case .opening, .connected, .disconnected: break
                     }
                     state.generation += 1
@@ -185,10 +230,13 @@
                     } else {
                         state.ledger = makeLedger(negotiated, tick: settings.tick ?? state.tick)
                     }
+                    // The library knew a server that was taken from the list meanwhile.
+                    let isStray = state.mayMeetStrangers && server.map { !state.servers.contains($0) } ?? false
                     defer { state.waiters = [] }
-                    return (state.waiters, state.generation)
+                    return (state.waiters, state.generation, isStray ? state.handle : nil)
                 }
                 guard let generation else { return }
+                if let stray { queue.async { self.move(stray) } }
                 askRole(generation)
                 for waiter in waiters { waiter.finish(.success(true)) }
                 signal(.connected)
@@ -199,7 +247,9 @@
                     return (state.server, state.generation)
                 }
                 guard let (server, generation) = lost else { return }
-                signal(.disconnected("the connection to ZooKeeper\(server.map { " at \($0)" } ?? "") was lost"))
+                signal(
+                    .disconnected(
+                        "the connection to ZooKeeper\(server.map { " at \(route.shown($0))" } ?? "") was lost"))
                 queue.async {
                     // The list may have been cut down to who answered last time.
                     if let handle = self.state.withLock({ $0.handle }) { self.offerServers(handle) }
@@ -263,7 +313,7 @@
             }
             guard let (server, wantsTick) = ask else { return }
             queue.async { [self] in
-                let limit = min(probeLimit, (granted ?? .seconds(4)) / 4)
+                let limit = min(route.probeLimit, (granted ?? .seconds(4)) / 4)
                 let probe = ServerProbe.ask(server, within: limit, tick: wantsTick)
                 state.withLock { state in
                     state.isProbing = false
@@ -307,7 +357,7 @@
             }
             guard let (server, servers) = suspect, servers.contains(server) else { return }
             queue.async { [self] in
-                let answers = ServerProbe.askAll(servers, within: probeLimit)
+                let answers = ServerProbe.askAll(servers, within: route.probeLimit)
                 let answering = Set(zip(servers, answers).filter { $0.1?.role != nil }.map(\.0))
                 guard !answering.isEmpty, !answering.contains(server), phase == .connected(generation),
                     let handle = state.withLock({ $0.handle })
@@ -349,7 +399,7 @@
                 }
                 if let live { return live }
                 // Callers other than `openSession` are not held up for long by servers that are down.
-                let limit = openedAt + settings.connectTimeout + .seconds(1)
+                let limit = openedAt + route.connectTimeout + .seconds(1)
                 _ = await waiter?.wait(until: patient ? deadline : min(deadline, limit))
                 let problem = state.withLock { state -> StoreError? in
                     state.waiters.removeAll { $0 === waiter }
@@ -364,9 +414,10 @@
         }
 
         private func unreachable(_ state: borrowing State) -> StoreError {
-            let hosts = settings.servers.map(\.description).joined(separator: ", ")
-            let why = state.trouble ?? "no server answers"
-            return StoreError(.unreachable, "cannot reach ZooKeeper at \(hosts): \(why); check that it runs, and hosts")
+            let why = state.trouble ?? route.trouble ?? "no server answers"
+            return StoreError(
+                .unreachable,
+                "cannot reach ZooKeeper at \(route.hosts): \(why); check that it runs, and zookeeper.hosts")
         }
 
         func error(of death: Death) -> StoreError {

@@ -41,7 +41,7 @@
     /// come on its own thread, hand over and return. The library sends what is queued while there is no connection as
     /// soon as there is one; whoever calls asks the connection's state first (see `ZooKeeperConnection`).
     ///
-    /// TLS and SASL are absent: Debian builds the client without them.
+    /// TLS and SASL are absent: Debian builds the client without them. `EncryptionForwarder` adds the former.
     final class ZooKeeperHandle: @unchecked Sendable {
         // The C handle is used under this lock only, and taken out of it before it is freed.
         private let pointer = Mutex<CHandle?>(nil)
@@ -184,11 +184,16 @@
 
         // MARK: Life
 
-        /// Replaces the servers to try. A connection to one that is not among them is dropped.
+        /// Replaces the servers to try, and drops the connection there is.
+        ///
+        /// Not by one call: the library (3.8.0, measured) takes lists of as many servers for the same if their addresses
+        /// are, whatever the ports, and then keeps connections that it should drop. A list that is like no other first
+        /// makes it forget.
         func setServers(_ servers: [ServerAddress]) {
             let hosts = servers.map(\.description).joined(separator: ",")
             pointer.withLock { handle in
                 guard let handle else { return }
+                zoo_set_servers(handle.raw, Self.nobody)
                 zoo_set_servers(handle.raw, hosts)
                 // The library's thread sleeps on the socket just closed until it is given something to do.
                 _ = zoo_aexists(handle.raw, "/", 0, { _, _, _ in }, nil)
@@ -203,31 +208,10 @@
         func cut(_ server: ServerAddress) -> Bool {
             let open = pointer.withLock { $0 != nil }
             guard open else { return false }
-            var found: [Int32] = []
-            for number in Self.openDescriptors() {
-                // A duplicate cannot be closed and reused under our hands.
-                let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
-                guard copy >= 0 else { continue }
-                if ServerAddress.peer(of: copy) == server { found.append(copy) } else { Glibc.close(copy) }
-            }
+            let found = OpenSockets.duplicates { ServerAddress.peer(of: $0) == server }
             defer { for descriptor in found { Glibc.close(descriptor) } }
             guard found.count == 1, let descriptor = found.first else { return false }
             return shutdown(descriptor, Int32(SHUT_RDWR)) == 0
-        }
-
-        private static func openDescriptors() -> [Int32] {
-            guard let directory = opendir("/proc/self/fd") else { return [] }
-            defer { closedir(directory) }
-            // Closed in a moment, and its number taken by another.
-            let own = dirfd(directory)
-            var numbers: [Int32] = []
-            while let entry = readdir(directory) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                }
-                if let number = Int32(name), number != own { numbers.append(number) }
-            }
-            return numbers
         }
 
         /// Frees the handle: pending requests end with `closing`. Blocks (up to seconds with a frozen server): not for
@@ -250,13 +234,15 @@
         private static func dispose(_ handle: CHandle, token: UInt, abandon: Bool) {
             if abandon {
                 // A connected handle would send the request that ends the session. Given servers among which the
-                // connected one is not, it drops its connection at once, and closing tells nobody anything. Nobody can
-                // listen at the broadcast address.
-                zoo_set_servers(handle.raw, "255.255.255.255:1")
+                // connected one is not, it drops its connection at once, and closing tells nobody anything.
+                zoo_set_servers(handle.raw, nobody)
             }
             listeners.withLock { $0.table[token] = nil }
             zookeeper_close(handle.raw)
         }
+
+        /// Nobody can listen at the broadcast address.
+        private static let nobody = "255.255.255.255:1"
 
         // MARK: Callbacks, all on the library's thread
 

@@ -1,5 +1,6 @@
 #if ZooKeeper
     import ConfigurationTree
+    import Glibc
 
     extension ZooKeeperSettings {
         /// Reads the section; nil settings when a complaint is an error.
@@ -9,7 +10,7 @@
             let reader = ConfigurationReader(section, path: path)
             var settings = ZooKeeperSettings(servers: [])
             settings.readHosts(reader)
-            refuseEncryption(reader)
+            settings.encryption = EncryptionSettings.read(reader)
             settings.readCredentials(reader)
             settings.readAccessList(reader)
             settings.connectTimeout = reader.duration(
@@ -116,22 +117,20 @@
 
         // MARK: Security
 
-        /// Debian builds the C client without TLS.
-        private static func refuseEncryption(_ reader: ConfigurationReader) {
-            let isOn = reader.bool("use_ssl") ?? false
-            if isOn {
-                reader.complain(
-                    "use_ssl",
-                    "TLS to ZooKeeper is not supported yet: remove use_ssl, and put a TLS tunnel in front of the servers "
-                        + "where the network needs one")
-            }
-            for key in ["cacert", "cert", "key", "key_password", "verify"] where reader.has(key) && !isOn {
-                reader.warn(key, "has no effect: TLS to ZooKeeper is not supported yet")
-            }
-            reader.allow("cacert", "cert", "key", "key_password", "verify")
+        /// What SASL needs and does not have.
+        private static var whyNoSASL: String {
+            let remedy = "use digest with user:password in auth_data, or certificates (use_ssl, cert, key)"
+            guard let all = dlopen(nil, RTLD_NOW) else { return "cannot be used; \(remedy)" }
+            defer { dlclose(all) }
+            return dlsym(all, "zookeeper_init_sasl") == nil
+                ? "cannot be used: this system's ZooKeeper client library (libzookeeper_mt) exports no zookeeper_init_sasl, "
+                    + "for it was built without SASL, as Debian's is; \(remedy)"
+                : "is not supported yet, although this system's ZooKeeper client library could; \(remedy)"
         }
 
         private mutating func readCredentials(_ reader: ConfigurationReader) {
+            // Not Patroni's, but what other clients call it: not to be passed over.
+            if reader.bool("use_sasl", default: false) { reader.complain("use_sasl", Self.whyNoSASL) }
             for (scheme, secret) in reader.stringMap("auth_data") ?? [] {
                 let path = reader.path(of: "auth_data") + "." + scheme
                 func complain(_ message: String) {
@@ -141,8 +140,12 @@
                 switch scheme {
                 case "digest" where !secret.contains(":"):
                     complain("must have the form user:password")
-                case "sasl", "x509":
-                    complain("'\(scheme)' is not supported yet; digest with user:password is")
+                case "x509":
+                    complain(
+                        "needs no entry here: with use_ssl, the servers take the identity from the certificate that "
+                            + "cert names")
+                case "sasl":
+                    complain(Self.whyNoSASL)
                 default:
                     credentials.append(Credential(scheme: scheme, secret: Secret(secret)))
                 }
@@ -154,9 +157,11 @@
             let kind = reader.choice("acl", ["world": AccessRule.world, "creator": AccessRule.creator])
             guard let pairs = reader.map("set_acls"), !pairs.isEmpty else {
                 if let kind { accessList = [kind] }
-                if kind == .creator, credentials.isEmpty {
+                if kind == .creator, credentials.isEmpty, encryption?.certificateFile == nil {
                     reader.complain(
-                        "acl", "'creator' needs credentials: set auth_data, such as {digest: user:password}")
+                        "acl",
+                        "'creator' needs credentials: set auth_data, such as {digest: user:password}, or a certificate "
+                            + "(use_ssl, cert, key)")
                 }
                 return
             }

@@ -45,6 +45,8 @@
         var chroot = ""
         var credentials: [Credential] = []
         var accessList: [AccessRule] = [.world]
+        /// nil: connections are not encrypted.
+        var encryption: EncryptionSettings?
         /// How long one server may take to accept and answer before the next is tried.
         var connectTimeout: Duration = .seconds(1)
         /// The servers' tickTime and syncLimit, when they are known.

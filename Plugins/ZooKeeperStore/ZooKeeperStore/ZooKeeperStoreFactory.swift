@@ -8,6 +8,7 @@
     /// ```yaml
     /// zookeeper:
     ///   hosts: [zk1:2181, zk2:2181, zk3]    # or one text: zk1:2181,zk2:2181,zk3/a/chroot
+    ///   use_ssl: true                        # with cacert, cert, key
     ///   chroot: /databases
     ///   auth_data: {digest: "user:password"}
     ///   tick_time: 2000                      # the servers' own, in milliseconds
@@ -18,7 +19,15 @@
         public var section: String { "zookeeper" }
 
         public func check(_ section: ConfigurationNode) -> [ConfigurationComplaint] {
-            ZooKeeperSettings.read(section, path: self.section).complaints
+            var (settings, complaints) = ZooKeeperSettings.read(section, path: self.section)
+            guard let encryption = settings?.encryption else { return complaints }
+            do throws(EncryptionProblem) {
+                _ = try EncryptionContext(encryption)
+            } catch {
+                // A file may be checked elsewhere than where it is used; the agent itself does not start like this.
+                complaints.append(error.complaint(section, path: self.section, .warning))
+            }
+            return complaints
         }
 
         public func makeStore(
@@ -27,7 +36,20 @@
             let (settings, complaints) = ZooKeeperSettings.read(section, path: self.section)
             guard let settings else { throw ConfigurationComplaints(complaints) }
             let paths = KeyPaths(root: context.root, chroot: settings.chroot, memberName: context.memberName)
-            return ZooKeeperClusterStore(settings, paths: paths, logger: context.logger)
+            do throws(EncryptionProblem) {
+                return try ZooKeeperClusterStore(settings, paths: paths, logger: context.logger)
+            } catch {
+                throw ConfigurationComplaints([error.complaint(section, path: self.section)])
+            }
+        }
+    }
+
+    extension EncryptionProblem {
+        /// With the place in the configuration.
+        func complaint(
+            _ section: ConfigurationNode, path: String, _ severity: ConfigurationComplaint.Severity = .error
+        ) -> ConfigurationComplaint {
+            ConfigurationComplaint(severity, at: section[key]?.mark ?? section.mark, path: "\(path).\(key)", message)
         }
     }
 #endif

@@ -1,5 +1,5 @@
 import ClusterModel
-import PluginInterfaces
+public import PluginInterfaces
 import Testing
 
 extension StoreCases {
@@ -74,7 +74,9 @@ extension StoreCases {
     }
 
     static func renewalAfterEnd(_ test: StoreUnderTest) async throws {
-        guard test.endsWithoutRenewal else { return }
+        guard test.endsWithoutRenewal else {
+            throw CaseFailure("this store keeps its sessions by itself: leave out StoreCases.unrenewed")
+        }
         let one = try await StoreClient.open("pg1", on: test)
         let log = SignalLog(one.store)
         #expect(await one.acquireLeader().isCommitted)
@@ -93,7 +95,7 @@ extension StoreCases {
     static func resume(_ test: StoreUnderTest) async throws {
         let one = try await StoreClient.open("pg1", on: test)
         #expect(!one.session.isResumed)
-        guard let saved = one.session.resumption else { return }
+        let saved = try #require(one.session.resumption, "leave out StoreCases.resumption")
         #expect(await one.acquireLeader().isCommitted)
         let before = try #require(try await one.read()["leader"])
         await one.vanish()
@@ -131,7 +133,7 @@ extension StoreCases {
 
     static func resumeTooLate(_ test: StoreUnderTest) async throws {
         let one = try await StoreClient.open("pg1", on: test)
-        guard let saved = one.session.resumption else { return }
+        let saved = try #require(one.session.resumption, "leave out StoreCases.resumption")
         #expect(await one.acquireLeader().isCommitted)
         await one.close()
         let again = try await StoreClient.open("pg1", on: test, resume: saved)
@@ -202,12 +204,14 @@ extension StoreCases {
 }
 
 extension RenewOutcome {
-    var isProven: Bool {
+    /// Whether the renewal proved something.
+    public var isProven: Bool {
         if case .proven = self { return true }
         return false
     }
 
-    var isGone: Bool {
+    /// Whether the store says that there is nothing to renew any more.
+    public var isGone: Bool {
         if case .gone = self { return true }
         return false
     }
