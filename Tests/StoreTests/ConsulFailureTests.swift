@@ -1,6 +1,7 @@
 #if Consul
     import ClusterModel
     import PluginInterfaces
+    import StoreConformance
     import Testing
 
     @testable import ConsulStore

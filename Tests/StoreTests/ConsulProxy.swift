@@ -2,6 +2,7 @@
     import ClusterModel
     import Glibc
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
 
     /// A proxy before a server, which does to connections what networks do. Threads of its own, all ended by `stop`.

@@ -3,6 +3,7 @@
     import ConfigurationTree
     import Glibc
     import PluginInterfaces
+    import StoreConformance
     import Testing
 
     @testable import ConsulStore

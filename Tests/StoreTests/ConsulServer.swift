@@ -2,6 +2,7 @@
     import ClusterModel
     import Glibc
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
 
     /// A server of Consul for tests: on free loopback ports, with its data in a directory of its own.

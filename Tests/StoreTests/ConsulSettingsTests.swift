@@ -3,6 +3,7 @@
     import ConfigurationTree
     import Logging
     import PluginInterfaces
+    import StoreConformance
     import Testing
 
     @testable import ConsulStore

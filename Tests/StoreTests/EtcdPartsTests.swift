@@ -2,6 +2,7 @@
     import ClusterModel
     import ConfigurationTree
     import PluginInterfaces
+    import StoreConformance
     import Testing
 
     @testable import EtcdStore

@@ -1,6 +1,7 @@
 #if Etcd
     import ClusterModel
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
     import Testing
 

@@ -2,6 +2,7 @@
     import ClusterModel
     import Glibc
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
 
     @testable import EtcdStore

@@ -3,6 +3,7 @@
     import ConfigurationTree
     import Logging
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
     import Testing
 

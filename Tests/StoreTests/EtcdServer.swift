@@ -4,6 +4,7 @@
     import Glibc
     import Logging
     import PluginInterfaces
+    import StoreConformance
     import Synchronization
 
     @testable import EtcdStore
