@@ -7,7 +7,7 @@
 #
 #   pure     the tests without servers (seconds)
 #   stores   the tests that start a ZooKeeper, an etcd, a PostgreSQL or the guard of their own
-#   system   real clusters of three members on both stores, with faults
+#   system   real clusters of three members on every store, with faults
 #   faults   real faults on real clusters on a ZooKeeper ensemble of three, judged by their clients, with a report and a
 #            picture for each (Tests/FaultCampaign/README.md): a short list of some three minutes
 #   simulate twenty thousand seeds of the simulator, in a release build; other options are those of matriarch-simulate
@@ -21,7 +21,7 @@
 #   --full           every fault on every store (an hour) instead of the short list
 #   --fault NAME     this one; may be repeated, and end in *
 #   --rounds N       how often each is done
-#   --store NAME     zooKeeper (the default; with --full each in turn) or embedded; may be repeated
+#   --store NAME     zooKeeper (the default; with --full each in turn), etcd or embedded; may be repeated
 #   --ttl S          the lease's length (4)
 #   --report DIR     where the report goes (.build/fault-report)
 #   --loopback       no network namespaces even where the machine allows them: the cuts are not run

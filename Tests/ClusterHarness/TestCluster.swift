@@ -38,7 +38,8 @@ package final class TestCluster {
     package let directory: String
     package let members: [Member]
     package let network: Network?
-    package private(set) var zooKeepers: [ZooKeeperServer] = []
+    /// The store's servers; none where it has none.
+    package private(set) var storeServers: [any StoreServer] = []
     private var disks: [String] = []
     /// By member: its own ways to the store's servers.
     private var storeLinks: [String: [LinkProxy]] = [:]
@@ -65,19 +66,16 @@ package final class TestCluster {
             return try Member(name: name, host: try network?.addHost(name) ?? .loopback, directory: directory)
         }
         do {
-            if plan.store == .zooKeeper {
-                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("zk\($0)") }
-                zooKeepers =
-                    plan.ensemble > 1
-                    ? try ZooKeeperServer.ensemble(
-                        of: plan.ensemble, directory: directory, account: environment.account, hosts: hosts)
-                    : [try ZooKeeperServer.single(directory: directory, account: environment.account)]
+            if plan.store.hasServers {
+                let prefix = plan.store == .etcd ? "etcd" : "zk"
+                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("\(prefix)\($0)") }
+                storeServers = try Self.startStore(plan, directory, environment.account, hosts)
             }
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
                 try makeDirectory(member.volume, account: environment.account)
                 if plan.hasStoreLinks {
-                    storeLinks[member.name] = try zooKeepers.map { try LinkProxy(to: $0.port) }
+                    storeLinks[member.name] = try storeServers.map { try LinkProxy(to: $0.port) }
                 }
                 if let bytes = plan.diskBytes { try mountDisk(at: member.volume, bytes) }
                 try writeConfiguration(member)
@@ -85,6 +83,19 @@ package final class TestCluster {
         } catch {
             end()
             throw error
+        }
+    }
+
+    private static func startStore(
+        _ plan: ClusterPlan, _ directory: String, _ account: String?, _ hosts: [Host]
+    ) throws -> [any StoreServer] {
+        switch plan.store {
+        case .embedded: []
+        case .zooKeeper:
+            plan.ensemble > 1
+                ? try ZooKeeperServer.ensemble(of: plan.ensemble, directory: directory, account: account, hosts: hosts)
+                : [try ZooKeeperServer.single(directory: directory, account: account)]
+        case .etcd: try EtcdServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
         }
     }
 
@@ -121,14 +132,18 @@ package final class TestCluster {
     }
 
     private func writeConfiguration(_ member: Member) throws {
-        let followers = plan.usesFollowersOnly ? zooKeepers.filter { $0.mode == "follower" } : []
-        let servers = followers.isEmpty ? zooKeepers : followers
+        let followers = plan.usesFollowersOnly ? storeServers.filter { $0.mode == "follower" } : []
+        let servers = followers.isEmpty ? storeServers : followers
         let addresses =
             storeLinks[member.name]?.map { "\(Host.loopback.address):\($0.port)" } ?? servers.map(\.address)
+        let list = addresses.map { "'\($0)'" }.joined(separator: ", ")
         let section =
-            plan.store == .embedded
-            ? "embedded:\n  path: \(directory)/store.db"
-            : "zookeeper:\n  hosts: [\(addresses.map { "'\($0)'" }.joined(separator: ", "))]"
+            switch plan.store {
+            case .embedded: "embedded:\n  path: \(directory)/store.db"
+            case .zooKeeper: "zookeeper:\n  hosts: [\(list)]"
+            // Not past the proxies, or the followers, to the members that they would tell of.
+            case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
+            }
         var parameters = plan.parameters
         if plan.archives {
             // Answers as soon as the file is gone: a hanging archive that heals.
@@ -197,7 +212,7 @@ package final class TestCluster {
     /// Cuts members from the store, in their networks or in their proxies.
     package func cutFromStore(_ members: [Member], _ direction: StoreDirection = .both) throws {
         let hosts = members.map(\.host)
-        let store = zooKeepers.map(\.host)
+        let store = storeServers.map(\.host)
         if let network {
             if direction != .toStore { try network.cut(hosts, from: store) }
             if direction != .toMember { try network.cut(store, from: hosts) }
@@ -264,7 +279,7 @@ package final class TestCluster {
     /// Ends whatever is left and removes the directory.
     package func end() {
         for pid in processes() { kill(pid, SIGKILL) }
-        for server in zooKeepers { server.stop() }
+        for server in storeServers { server.stop() }
         for link in storeLinks.values.joined() { link.close() }
         for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
         Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
@@ -272,7 +287,7 @@ package final class TestCluster {
 
     /// Processes that work in the cluster's directory: agents, guards, servers, scripts; the store's not.
     package func processes() -> [pid_t] {
-        let store = zooKeepers.compactMap(\.pid)
+        let store = storeServers.compactMap(\.pid)
         return Leftovers.processes(of: directory).filter { !store.contains($0) }
     }
 }

@@ -76,7 +76,7 @@ struct Picture {
 
     private var summary: String {
         var parts = [
-            record.store == .zooKeeper ? "ZooKeeper" : "embedded store", "lease \(n(record.leaseLength)) s",
+            record.store.title, "lease \(n(record.leaseLength)) s",
             "\(milliseconds(record.longestGap)) ms without writes", "\(record.judgement.doubles.count) double",
             "\(record.lost.count) lost of \(record.acknowledgements.count) acknowledged", "leader \(record.leadership)",
         ]
