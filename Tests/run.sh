@@ -21,7 +21,7 @@
 #   --full           every fault on every store (an hour) instead of the short list
 #   --fault NAME     this one; may be repeated, and end in *
 #   --rounds N       how often each is done
-#   --store NAME     zooKeeper (the default; with --full each in turn), consul or embedded; may be repeated
+#   --store NAME     zooKeeper (the default; with --full each in turn), etcd, consul or embedded; may be repeated
 #   --ttl S          the lease's length (4)
 #   --report DIR     where the report goes (.build/fault-report)
 #   --loopback       no network namespaces even where the machine allows them: the cuts are not run

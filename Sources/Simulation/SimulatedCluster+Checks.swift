@@ -3,8 +3,8 @@ import HighAvailability
 
 /// What clients were told is safe: by making of a timeline, how far.
 struct AcknowledgedWrites {
-    /// The highest position acknowledged on each branch, and when.
-    var highest: [Int: (lsn: LSN, at: Instant)] = [:]
+    /// The highest position acknowledged on each branch, when, and whether others had it by then.
+    var highest: [Int: (lsn: LSN, at: Instant, isSynchronous: Bool)] = [:]
     var count = 0
     var lostBytes: UInt64 = 0
 }
@@ -69,14 +69,15 @@ extension SimulatedCluster {
             let end = covered(branch)
             guard write.lsn > end else { continue }
             let lost = write.lsn.bytes(aheadOf: end)
-            if !postgres.synchronousNames.isEmpty {
+            // Who leads by an operator's word and is not one of the pair acknowledges alone.
+            if !postgres.synchronousNames.isEmpty, write.isSynchronous {
                 complain("\(member.name): \(lost) acknowledged bytes of branch \(branch) are lost in synchronous mode")
             }
             if let confirmed, confirmed.name == member.name, confirmed.branch.number == branch {
                 complain("\(member.name): \(lost) acknowledged bytes are lost by a confirmed hand-over")
             }
             clients.lostBytes += lost
-            clients.highest[branch] = end == .zero ? nil : (end, write.at)
+            clients.highest[branch] = end == .zero ? nil : (end, write.at, write.isSynchronous)
         }
         confirmed = nil
         if let bound = member.boundAtAcquisition, postgres.lsn < bound {
@@ -106,7 +107,7 @@ extension SimulatedCluster {
                 }
                 if !isSafe { continue }
             }
-            clients.highest[member.postgres.branch.number] = (member.postgres.lsn, now)
+            clients.highest[member.postgres.branch.number] = (member.postgres.lsn, now, !wanted.isEmpty)
             clients.count += 1
         }
     }

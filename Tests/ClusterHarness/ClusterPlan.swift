@@ -2,7 +2,20 @@
 package enum StoreKind: String, CaseIterable, Sendable {
     case embedded
     case zooKeeper
+    case etcd
     case consul
+
+    /// Whether it has servers, that can fail.
+    package var hasServers: Bool { self != .embedded }
+    /// Its name for people.
+    package var title: String {
+        switch self {
+        case .embedded: "embedded store"
+        case .zooKeeper: "ZooKeeper"
+        case .etcd: "etcd"
+        case .consul: "Consul"
+        }
+    }
 }
 
 /// What of a member a fault hits.
@@ -16,7 +29,7 @@ package struct ClusterPlan: Sendable, Hashable {
     package var members = 3
     /// The lease, in seconds.
     package var ttl = 4
-    /// Servers of the ZooKeeper ensemble.
+    /// Servers of the store.
     package var ensemble = 1
     /// Whether the members are told of the ensemble's followers alone, so that the leader's freezing reaches them
     /// indirectly.

@@ -3,7 +3,8 @@ package import Glibc
 /// A real Consul server, alone, on ports and in a directory of its own.
 ///
 /// Its sessions may be as short as a test's lease needs; a real one's last ten seconds at least.
-package final class ConsulServer {
+package final class ConsulServer: StoreServer {
+    package let name = "consul"
     package let host: Host
     package let port: Int
     private let directory: String
@@ -49,7 +50,7 @@ package final class ConsulServer {
             .map { $0.status == 200 || $0.status == 404 } ?? false
     }
 
-    package var address: String { "\(host.address):\(port)" }
+    package var mode: String? { isServing ? "standalone" : nil }
     package var pid: pid_t? { process?.pid }
 
     package func freeze() { process?.send(SIGSTOP) }

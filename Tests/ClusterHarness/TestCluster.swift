@@ -38,8 +38,8 @@ package final class TestCluster {
     package let directory: String
     package let members: [Member]
     package let network: Network?
-    package private(set) var zooKeepers: [ZooKeeperServer] = []
-    package private(set) var consul: ConsulServer?
+    /// The store's servers; none where it has none.
+    package private(set) var storeServers: [any StoreServer] = []
     private var disks: [String] = []
     /// By member: its own ways to the store's servers.
     private var storeLinks: [String: [LinkProxy]] = [:]
@@ -66,24 +66,23 @@ package final class TestCluster {
             return try Member(name: name, host: try network?.addHost(name) ?? .loopback, directory: directory)
         }
         do {
-            if plan.store == .zooKeeper {
-                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("zk\($0)") }
-                zooKeepers =
-                    plan.ensemble > 1
-                    ? try ZooKeeperServer.ensemble(
-                        of: plan.ensemble, directory: directory, account: environment.account, hosts: hosts)
-                    : [try ZooKeeperServer.single(directory: directory, account: environment.account)]
-            }
-            if plan.store == .consul {
-                consul = try ConsulServer.single(
-                    directory: directory, account: environment.account,
-                    host: try network?.addHost("consul") ?? .loopback)
+            if plan.store.hasServers {
+                let prefix =
+                    switch plan.store {
+                    case .embedded, .zooKeeper: "zk"
+                    case .etcd: "etcd"
+                    case .consul: "consul"
+                    }
+                // Consul's clients know one agent, here the only server.
+                let count = plan.store == .consul ? 1 : plan.ensemble
+                let hosts = try (1...count).compactMap { try network?.addHost("\(prefix)\($0)") }
+                storeServers = try Self.startStore(plan, directory, environment.account, hosts)
             }
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
                 try makeDirectory(member.volume, account: environment.account)
                 if plan.hasStoreLinks {
-                    storeLinks[member.name] = try zooKeepers.map { try LinkProxy(to: $0.port) }
+                    storeLinks[member.name] = try storeServers.map { try LinkProxy(to: $0.port) }
                 }
                 if let bytes = plan.diskBytes { try mountDisk(at: member.volume, bytes) }
                 try writeConfiguration(member)
@@ -91,6 +90,21 @@ package final class TestCluster {
         } catch {
             end()
             throw error
+        }
+    }
+
+    private static func startStore(
+        _ plan: ClusterPlan, _ directory: String, _ account: String?, _ hosts: [Host]
+    ) throws -> [any StoreServer] {
+        switch plan.store {
+        case .embedded: []
+        case .zooKeeper:
+            plan.ensemble > 1
+                ? try ZooKeeperServer.ensemble(of: plan.ensemble, directory: directory, account: account, hosts: hosts)
+                : [try ZooKeeperServer.single(directory: directory, account: account)]
+        case .etcd: try EtcdServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
+        case .consul:
+            [try ConsulServer.single(directory: directory, account: account, host: hosts.first ?? .loopback)]
         }
     }
 
@@ -127,15 +141,18 @@ package final class TestCluster {
     }
 
     private func writeConfiguration(_ member: Member) throws {
-        let followers = plan.usesFollowersOnly ? zooKeepers.filter { $0.mode == "follower" } : []
-        let servers = followers.isEmpty ? zooKeepers : followers
+        let followers = plan.usesFollowersOnly ? storeServers.filter { $0.mode == "follower" } : []
+        let servers = followers.isEmpty ? storeServers : followers
         let addresses =
             storeLinks[member.name]?.map { "\(Host.loopback.address):\($0.port)" } ?? servers.map(\.address)
+        let list = addresses.map { "'\($0)'" }.joined(separator: ", ")
         let section =
             switch plan.store {
             case .embedded: "embedded:\n  path: \(directory)/store.db"
-            case .zooKeeper: "zookeeper:\n  hosts: [\(addresses.map { "'\($0)'" }.joined(separator: ", "))]"
-            case .consul: "consul:\n  host: '\(consul?.address ?? "")'"
+            case .zooKeeper: "zookeeper:\n  hosts: [\(list)]"
+            // Not past the proxies, or the followers, to the members that they would tell of.
+            case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
+            case .consul: "consul:\n  host: '\(addresses.first ?? "")'"
             }
         var parameters = plan.parameters
         if plan.archives {
@@ -205,7 +222,7 @@ package final class TestCluster {
     /// Cuts members from the store, in their networks or in their proxies.
     package func cutFromStore(_ members: [Member], _ direction: StoreDirection = .both) throws {
         let hosts = members.map(\.host)
-        let store = zooKeepers.map(\.host) + [consul?.host].compactMap { $0 }
+        let store = storeServers.map(\.host)
         if let network {
             if direction != .toStore { try network.cut(hosts, from: store) }
             if direction != .toMember { try network.cut(store, from: hosts) }
@@ -272,8 +289,7 @@ package final class TestCluster {
     /// Ends whatever is left and removes the directory.
     package func end() {
         for pid in processes() { kill(pid, SIGKILL) }
-        for server in zooKeepers { server.stop() }
-        consul?.stop()
+        for server in storeServers { server.stop() }
         for link in storeLinks.values.joined() { link.close() }
         for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
         Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
@@ -281,7 +297,7 @@ package final class TestCluster {
 
     /// Processes that work in the cluster's directory: agents, guards, servers, scripts; the store's not.
     package func processes() -> [pid_t] {
-        let store = (zooKeepers.map(\.pid) + [consul?.pid]).compactMap { $0 }
+        let store = storeServers.compactMap(\.pid)
         return Leftovers.processes(of: directory).filter { !store.contains($0) }
     }
 }

@@ -1,7 +1,7 @@
 package import Glibc
 
 /// A real ZooKeeper, alone or as a server of an ensemble, on a port and in a directory of its own.
-package final class ZooKeeperServer {
+package final class ZooKeeperServer: StoreServer {
     package let name: String
     package let host: Host
     package let port: Int
@@ -83,7 +83,6 @@ package final class ZooKeeperServer {
             .first { $0.hasPrefix("Mode: ") }.map { String($0.dropFirst(6)) }
     }
 
-    package var address: String { "\(host.address):\(port)" }
     package var pid: pid_t? { process?.pid }
     package var isRunning: Bool { process?.isRunning ?? false }
 

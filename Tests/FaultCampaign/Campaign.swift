@@ -26,7 +26,7 @@ final class Campaign {
         for setting in Fault.Setting.allCases {
             for fault in faults where fault.setting == setting {
                 // Faults of servers that the store does not have are none of this store's.
-                if fault.needs.contains(.zooKeeper), store != .zooKeeper { continue }
+                if fault.needs.contains(.storeServers), !store.hasServers { continue }
                 let obstacles = fault.needs.compactMap { need in missing[need].map { "\(need.rawValue): \($0)" } }
                 if !obstacles.isEmpty {
                     var record = RunRecord(fault, store: store, round: 1)
@@ -66,10 +66,10 @@ final class Campaign {
     // MARK: Clusters
 
     private func begin(_ setting: Fault.Setting) throws -> TestCluster {
-        var plan = ClusterPlan(store, ttl: ttl, ensemble: store == .zooKeeper ? 3 : 1)
+        var plan = ClusterPlan(store, ttl: ttl, ensemble: store.hasServers ? 3 : 1)
         plan.usesFollowersOnly = false
         plan.hasNetwork = hasNetwork
-        plan.hasStoreLinks = !hasNetwork && store == .zooKeeper
+        plan.hasStoreLinks = !hasNetwork && store.hasServers
         switch setting {
         case .usual: break
         case .smallDisk:

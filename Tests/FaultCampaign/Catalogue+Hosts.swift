@@ -91,14 +91,14 @@ extension Catalogue {
         + [
             Fault(
                 name: "power-loss-with-store", title: "Everything killed at once, the store too; the store starts last",
-                group: .host, needs: [.zooKeeper]
+                group: .host, needs: [.storeServers]
             ) { run in
                 run.begin(run.cluster.members.map(\.name))
                 try run.cluster.killAll(run.cluster.members)
-                for server in run.cluster.zooKeepers { try server.kill() }
+                for server in run.cluster.storeServers { try server.kill() }
                 for member in run.replicas + [run.leader] { try run.cluster.start(member) }
                 pauseFor(5)
-                for server in run.cluster.zooKeepers { try server.start() }
+                for server in run.cluster.storeServers { try server.start() }
                 run.end()
                 try run.waitForService(after: clockNow(), within: 90)
             }

@@ -9,7 +9,7 @@ extension Catalogue {
         _ body: @escaping @Sendable (FaultRun, Network) throws -> Void
     ) -> Fault {
         Fault(
-            name: name, title: title, group: .network, needs: needsStore ? [.networks, .zooKeeper] : [.networks],
+            name: name, title: title, group: .network, needs: needsStore ? [.networks, .storeServers] : [.networks],
             isShort: isShort
         ) { run in
             // Runs on beyond the end of the lease, if the server does.
@@ -53,7 +53,7 @@ extension Catalogue {
         _ name: String, _ title: String, _ direction: TestCluster.StoreDirection = .both,
         _ whom: @escaping @Sendable (FaultRun) throws -> [TestCluster.Member]
     ) -> Fault {
-        Fault(name: name, title: title, group: .network, needs: [.zooKeeper]) { run in
+        Fault(name: name, title: title, group: .network, needs: [.storeServers]) { run in
             try run.writers.beginLongStatement(on: run.leader, seconds: run.cluster.ttl + 1)
             let members = try whom(run)
             try run.cut(members.map(\.name), leases: 3) { try run.cluster.cutFromStore(members, direction) }

@@ -19,7 +19,7 @@ struct Fault: Sendable {
     enum Need: String, Sendable {
         case networks = "network namespaces"
         case disks = "mounting a small disk"
-        case zooKeeper = "the ZooKeeper store"
+        case storeServers = "a store with servers of its own"
     }
 
     /// The cluster that it is done to.

@@ -71,7 +71,7 @@ final class FaultRun {
     }
 
     /// The store's hosts.
-    var storeHosts: [Host] { cluster.zooKeepers.map(\.host) }
+    var storeHosts: [Host] { cluster.storeServers.map(\.host) }
 
     /// Cuts something for so many leases and heals it.
     func cut(_ victims: [String], leases: Double, _ body: () throws -> Void) throws {
@@ -91,8 +91,8 @@ final class FaultRun {
     }
 
     /// The server of the ensemble in this mode.
-    func server(_ mode: String) throws -> ZooKeeperServer {
-        try waitUntil("the ensemble has a \(mode)", within: 30) { cluster.zooKeepers.first { $0.mode == mode } }
+    func server(_ mode: String) throws -> any StoreServer {
+        try waitUntil("the ensemble has a \(mode)", within: 30) { cluster.storeServers.first { $0.mode == mode } }
     }
 
     /// Waits for service: a write acknowledged after an instant, to a client outside.

@@ -199,13 +199,3 @@ struct Picture {
         }
     }
 }
-
-extension StoreKind {
-    fileprivate var title: String {
-        switch self {
-        case .embedded: "embedded store"
-        case .zooKeeper: "ZooKeeper"
-        case .consul: "Consul"
-        }
-    }
-}

@@ -97,14 +97,15 @@ import Testing
     }
 
     @Test(
-        "An ensemble's leader frozen while the members hang on followers: one writer", .timeLimit(.minutes(15)))
-    func freezeEnsembleLeader() async throws {
-        try await TestCluster.with(.zooKeeper, ensemble: 3) { cluster in
+        "An ensemble's leader frozen while the members hang on followers: one writer", .timeLimit(.minutes(15)),
+        arguments: [StoreKind.zooKeeper, .etcd])
+    func freezeEnsembleLeader(store: StoreKind) async throws {
+        try await TestCluster.with(store, ensemble: 3) { cluster in
             for round in 1...cluster.environment.rounds {
                 let writers = try Writers(cluster)
                 let holder = try cluster.leader()
                 let since = wallNow()
-                guard let frozen = cluster.zooKeepers.first(where: { $0.mode == "leader" }) else {
+                guard let frozen = cluster.storeServers.first(where: { $0.mode == "leader" }) else {
                     throw SystemFailure("the ensemble has no leader")
                 }
                 try writers.beginLongStatement(on: holder, seconds: 5)
