@@ -148,6 +148,19 @@
                 let session = try await store.openSession(
                     SessionRequest(lifetime: .seconds(4), name: "pg1"), within: .seconds(10))
                 #expect(await commit(store, .create("leader", bytes("pg1"), .session(session.id))).isCommitted)
+                // Where nodes are closed to all but the certificate's owner, it is not given up under a session.
+                let closed = try openZooKeeper(
+                    encrypted: [], root: "/service/reload\(nextNumber())/",
+                    change: {
+                        $0 = settings
+                        $0.accessList = [.creator]
+                    })
+                let plain: KeyValuePairs = ["hosts": encrypted.ensemble.addresses.joined(separator: ",")]
+                guard case .refused(let why) = await closed.reconfigure(section(plain)) else {
+                    throw CaseFailure("the certificate was given up")
+                }
+                #expect(why.contains { $0.path == "zookeeper.use_ssl" })
+                await closed.close()
                 // A file that is being written: the old one stays in force, and the session as it is.
                 try writeFile(path, "-----BEGIN CERTIFICATE-----\n")
                 guard case .refused(let reasons) = await store.reconfigure(section(keys)) else {

@@ -56,6 +56,8 @@
 
         var connectTimeout: Duration { state.withLock { $0.connectTimeout } }
         var isEncrypted: Bool { state.withLock { $0.encryption != nil } }
+        /// Whether servers see a certificate of ours, which can be an identity in access lists.
+        var showsCertificate: Bool { state.withLock { $0.encryption?.certificateFile != nil } }
         /// The servers as they are configured.
         var servers: [ServerAddress] { state.withLock { $0.servers } }
         /// The same for people.

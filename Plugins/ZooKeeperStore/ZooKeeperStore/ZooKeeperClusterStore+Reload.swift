@@ -11,6 +11,14 @@
         func reconfigure(_ section: ConfigurationNode) async -> StoreReconfiguration {
             let (read, complaints) = ZooKeeperSettings.read(section, path: Self.section)
             guard let wanted = read else { return .refused(complaints) }
+            if settings.accessList != [.world], route.showsCertificate, wanted.encryption?.certificateFile == nil {
+                // The nodes may be closed to everybody else, this agent then included: that costs the lease.
+                let message =
+                    "the nodes' access list may name the certificate of this agent; restart the agent to give it up"
+                let key = wanted.encryption == nil ? "use_ssl" : "cert"
+                return .refused(
+                    complaints + [EncryptionProblem(key: key, message: message).complaint(section, path: Self.section)])
+            }
             let former = Set(route.servers.map(\.host))
             let problem: EncryptionProblem? = await withCheckedContinuation { continuation in
                 // Files may be slow.
