@@ -274,6 +274,35 @@
             await store.close()
         }
 
+        @Test func aServerThatHearsNoLeaderIsNotTrustedWithNews() async throws {
+            let cluster = try await ConsulCluster.started()
+            defer { cluster.stop() }
+            let follower = try #require(try cluster.followers().first)
+            let store = try openConsul([follower.address], root: "/service/stale\(nextNumber())/") {
+                $0.consistency = .stale
+            }
+            let log = SignalLog(store)
+            let outcome = await store.commit(
+                StoreTransaction(
+                    id: TransactionID(nextNumber()), compares: [], writes: [.put("config", bytes("1"), .permanent)]),
+                within: .seconds(5))
+            guard case .committed(let revision, _) = outcome else { throw CaseFailure("not committed: \(outcome)") }
+            #expect(await log.first(after: 0, within: .seconds(5)) { $0 == .connected } != nil)
+            #expect(try await store.read(.all, .atLeast(revision), within: .seconds(5)).text("config") == "1")
+            for server in cluster.servers where server !== follower { server.freeze() }
+            #expect(
+                await log.first(after: 0, within: .seconds(25)) { if case .disconnected = $0 { true } else { false } }
+                    != nil)
+            // It still answers what needs no leader; that is not taken.
+            await #expect(throws: StoreError.self) {
+                try await store.read(.all, .atLeast(revision), within: .seconds(2))
+            }
+            let count = log.count
+            for server in cluster.servers { server.thaw() }
+            #expect(await log.first(after: count, within: .seconds(30)) { $0 == .connected } != nil)
+            await store.close()
+        }
+
         @Test func withoutAMajorityNothingIsProvenOrCommitted() async throws {
             let cluster = try await ConsulCluster.started()
             defer { cluster.stop() }
