@@ -1,6 +1,7 @@
 #if ZooKeeper
     import Glibc
     import StoreConformance
+    import Synchronization
 
     /// An authority of the tests' own, made with `openssl`, with its files in a directory of its own.
     final class TestCertificates: Sendable {
@@ -16,6 +17,8 @@
 
         init() throws {
             directory = try makeTemporaryDirectory("certificates")
+            Self.leftovers.withLock { _ = $0.insert(directory) }
+            _ = Self.cleaning
             try run(
                 """
                 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 \
@@ -23,7 +26,16 @@
                 """)
         }
 
-        deinit { removeTree(directory) }
+        deinit {
+            removeTree(directory)
+            Self.leftovers.withLock { _ = $0.remove(directory) }
+        }
+
+        // What is shared by tests lives as long as the process, and is removed at its end.
+        private static let leftovers = Mutex<Set<String>>([])
+        private static let cleaning: Void = {
+            atexit { for directory in TestCertificates.leftovers.withLock({ $0 }) { removeTree(directory) } }
+        }()
 
         /// A certificate for a name; days below zero: expired.
         func make(
