@@ -488,6 +488,19 @@ import Testing
         #expect(kept.complaints.map(\.path) == ["zookeeper", "embedded"])
     }
 
+    @Test func `the section of etcd's old API points to the new one`() {
+        let text = Samples.minimal.replacing("zookeeper:", "etcd:")
+        let known = ConfigurationLoader.load(
+            text: text, source: "c.yml", environment: [:], knownStores: ["zookeeper", "etcd3"])
+        #expect(known.complaints.count == 1)
+        let message = known.complaints.first?.description ?? ""
+        #expect(message.hasPrefix("c.yml:5:1: etcd: ") && message.contains("name the section etcd3"), "\(message)")
+        // Without a plugin for it there is nothing to point to.
+        let unknown = ConfigurationLoader.load(
+            text: text, source: "c.yml", environment: [:], knownStores: ["zookeeper"])
+        #expect(unknown.complaints.first?.description.contains("it has: zookeeper") == true)
+    }
+
     @Test func `a text with a NUL is refused`() {
         #expect(
             Samples.complaints(Samples.minimal.replacing("/srv/pg1", "\"/srv\\0/pg1\"")) == [
