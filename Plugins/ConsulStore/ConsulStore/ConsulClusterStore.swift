@@ -53,7 +53,8 @@
         var limits: StoreLimits {
             StoreLimits(
                 bytesPerValue: TransactionPlan.mostValueBytes, bytesPerTransaction: TransactionPlan.mostValueBytes,
-                operationsPerTransaction: TransactionPlan.mostOperations, versionsIncludeCreation: true)
+                // One is the check of the session's own entry.
+                operationsPerTransaction: TransactionPlan.mostOperations - 1, versionsIncludeCreation: true)
         }
 
         // MARK: Reading
