@@ -24,7 +24,7 @@ struct FaultCampaign: AsyncParsableCommand {
     @Option(help: "How often each fault is done.")
     var rounds = 1
 
-    @Option(help: "The store: zooKeeper, etcd, consul, embedded; may be repeated. Default: zooKeeper, with --full each.")
+    @Option(help: "zooKeeper, etcd, consul or embedded; may be repeated. Default: zooKeeper, with --full each.")
     var store: [String] = []
 
     @Option(help: "The lease's length in seconds.")

@@ -436,7 +436,7 @@
             let half = Array(big.prefix(store.limits.bytesPerTransaction / 2 - 2000))
             let two = transaction([], .put("a", half, .permanent), .put("b", half, .permanent))
             #expect(await store.commit(two, within: .seconds(10)).isCommitted)
-            let many = (0..<128).map { StoreWrite.put("members/m\($0)", [1], .permanent) }
+            let many = (0..<126).map { StoreWrite.put("members/m\($0)", [1], .permanent) }
             let outcome = await store.commit(
                 StoreTransaction(id: TransactionID(nextNumber()), compares: [], writes: many), within: .seconds(10))
             #expect(outcome.isCommitted, "\(outcome)")

@@ -7,10 +7,10 @@
         let cluster: EtcdCluster
 
         /// Below the servers' own limits (`max-request-bytes` 1.5 MiB, `max-txn-ops` 128, unless they were told otherwise);
-        /// one compare is that of the session's fence.
+        /// two compares are those of the session's fence.
         static let limits = StoreLimits(
             bytesPerValue: 1_400_000, bytesPerTransaction: 1_500_000,
-            operationsPerTransaction: TransactionRequest.maximumOperations - 1, versionsIncludeCreation: true)
+            operationsPerTransaction: TransactionRequest.maximumOperations, versionsIncludeCreation: true)
 
         /// Commits under the fence of a session; without one, as it is.
         func commit(

@@ -108,7 +108,9 @@
         /// etcd's own limit, `max-request-bytes`, less what the envelope takes.
         static let maximumBytes = (3 << 19) - 4096
         /// etcd's own limit, `max-txn-ops`, for compares, for writes and for what is read after a refusal.
-        static let maximumOperations = 128
+        static let serverOperations = 128
+        /// What is left beside the fence's version, which is two compares.
+        static let maximumOperations = serverOperations - 2
 
         /// Its bytes on the way to the servers' log, roughly and not less.
         var size: Int {
@@ -126,8 +128,10 @@
             return total
         }
 
+        /// Compares or writes, whichever are more, without the fence's own.
         var operations: Int {
             let compares = conditions.reduce(0) { sum, condition in
+                if condition.isFence { return sum }
                 if case .version = condition.compare { return sum + 2 }
                 return sum + 1
             }
