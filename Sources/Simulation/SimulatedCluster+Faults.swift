@@ -170,6 +170,12 @@ extension SimulatedCluster {
 
     private func beginOperatorFault(_ fault: Fault, _ node: SimulatedMember, _ other: SimulatedMember) {
         guard node.machine != nil else { return }
+        // `/sync` names a pair that nobody changes here: an operator who led past it would have to change it as well.
+        if let sync = store.sync?.value, [.failover, .switchover].contains(fault.kind),
+            other.name != sync.leader, !sync.standbys.contains(other.name)
+        {
+            return
+        }
         // The low bits choose whom it meets; these how it is asked.
         let way = fault.choice >> 32 % 8
         switch fault.kind {

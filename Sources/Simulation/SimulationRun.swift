@@ -167,10 +167,12 @@ package struct SimulationRun {
         cluster.run(until: { $0.open.isEmpty || !$0.violations.isEmpty }, within: .seconds(70))
         cluster.judgeAnswers()
         cluster.takeBackPause()
-        let position = cluster.primary.map { cluster[$0].postgres.lsn }
+        let leading = cluster.primary
+        let position = leading.map { cluster[$0].postgres.lsn }
         // What was late before the heal still is.
         cluster.run(for: scenario.loopWait * 2 + .seconds(2) + scenario.noise.lateUpTo)
-        if let position { cluster.judgeRecords(position) }
+        // What was on its way at the heal may still have cost it the lead.
+        if let position, cluster.primary == leading { cluster.judgeRecords(position) }
         cluster.judgeHistory()
         cluster.judgeFences(living)
         guard cluster.violations.isEmpty, wait("when quiet", living), living.count > 2 || broken == nil else { return }
