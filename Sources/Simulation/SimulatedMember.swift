@@ -10,6 +10,8 @@ package final class SimulatedMember {
     package var machine: HAMachine?
     /// Counts the agent's starts: what was meant for an earlier instance does not reach the next.
     var instance = 0
+    /// Counts the sessions opened or taken up: stores refuse the late requests of what had the session before.
+    var connection = 0
     package var handled = 0
     var wakeNumber = 0
     package var postgres = ModelPostgres()
