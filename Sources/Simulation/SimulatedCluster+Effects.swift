@@ -77,6 +77,10 @@ extension SimulatedCluster {
                 node.marker = marker
                 self.deliverInOrder(node, .persisted(id, succeeded: true))
             }
+        case .persistGrant(let id, let record): persist(node, id, record, fault)
+        case .requestGrants(let id, let peers, let request, let within):
+            requestGrants(node, id, peers, request, within)
+        case .answerGrant(let id, let answer): answerGrant(node, id, answer)
         case .checkpoint(let id):
             let isUp = node.postgres.run?.isReady == true && !node.isServerFrozen
             let started = node.postgres.run?.started
@@ -210,7 +214,9 @@ extension SimulatedCluster {
                 return
             }
             if self.store.expire(at: self.now) { self.expired() }
-            let view = self.store.view(at: asked)
+            node.knownEra = max(node.knownEra, self.store.era)
+            let view = self.store.view(at: asked, known: node.knownEra)
+            if let configuration = view.configuration { node.cachedConfiguration = configuration }
             if case .glimpse = scope {
                 self.deliver(node, .glimpse(id, view.glimpse), after: back)
             } else {
@@ -376,6 +382,9 @@ extension Effect {
         case .queryPeers: "queryPeers"
         case .watchPeers: "watchPeers"
         case .persistMarker: "persistMarker"
+        case .persistGrant: "persistGrant"
+        case .requestGrants: "requestGrants"
+        case .answerGrant: "answerGrant"
         case .checkpoint: "checkpoint"
         case .readHistory: "readHistory"
         case .callback: "callback"
@@ -388,7 +397,8 @@ extension Effect {
     var identifier: EffectID? {
         switch self {
         case .read(let id, _), .commit(let id, _), .renew(let id, _, _), .release(let id), .startJob(let id, _),
-            .persistMarker(let id, _), .checkpoint(let id), .readHistory(let id), .openSession(let id, _, _):
+            .persistMarker(let id, _), .persistGrant(let id, _), .requestGrants(let id, _, _, _), .checkpoint(let id),
+            .readHistory(let id), .openSession(let id, _, _):
             id
         default: nil
         }

@@ -79,6 +79,7 @@ extension SimulatedCluster {
         case .storeOutage, .storeElection:
             stopStore()
             finally { self.startStore(electsLeader: fault.kind == .storeElection) }
+        case .storeLost, .storeEmptied, .storeSetBack: beginStoreLoss(fault)
         case .slowStore:
             let usual = storeDelay
             storeDelay = .milliseconds(Int64(100 + fault.choice % 1900))

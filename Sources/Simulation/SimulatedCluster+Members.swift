@@ -30,7 +30,8 @@ extension SimulatedCluster {
         let server: ServerFacts =
             node.postgres.run == nil ? .down(node.postgres.data, exit: nil) : .running(pid: 1, isAdopted: adopted)
         let begin = InstanceStart(
-            server: server, marker: marker ? node.marker : nil, cachedConfiguration: nil, hasSavedSession: resume)
+            server: server, marker: marker ? node.marker : nil, cachedConfiguration: node.cachedConfiguration,
+            hasSavedSession: resume, grants: grantFile(node))
         deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
@@ -77,6 +78,7 @@ extension SimulatedCluster {
         node.isHostPaused = false
         node.postgres.crash()
         node.guardian = ModelGuard()
+        node.isBootedAnew = true
         noticeSilence(of: node) { $0.isHostDown }
     }
 

@@ -117,7 +117,10 @@ extension SimulatedCluster {
         }
         if case .bootstrap = job, node.postgres.identifier != nil { complain("\(node.name): bootstrap over data") }
         if case .bootstrap = job { return }
-        let others = all.filter { $0 !== node && $0.postgres.identifier == store.initialize?.value }
+        // A store that was emptied does not know the cluster; the data does.
+        let identifier =
+            store.initialize?.value ?? node.postgres.identifier ?? all.compactMap(\.postgres.identifier).first
+        let others = all.filter { $0 !== node && $0.postgres.identifier == identifier }
         if others.isEmpty { complain("\(node.name): \(job.name) of what may be the last copy") }
     }
 

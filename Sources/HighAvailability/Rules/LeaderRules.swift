@@ -174,6 +174,9 @@ enum LeaderRules {
     private static func prepare(
         _ world: World, _ term: Term, _ timeline: Timeline, _ left: Duration, _ needed: Duration, _ facts: [Fact]
     ) -> Verdict {
+        if let grant = world.liveGrant {
+            return .wait("failsafe.granted", "waiting for the end of our grant to \(grant.holder)", facts)
+        }
         if left <= needed { return .wait("promote.leaseTooShort", "waiting for a renewal before promoting", facts) }
         // The records tell which numbers are taken: they have to be those of our own term.
         guard world.isViewFresh, let view = world.view, world.isLeaderEntryOurs else {
