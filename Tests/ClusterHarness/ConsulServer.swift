@@ -52,6 +52,7 @@ package final class ConsulServer: StoreServer {
 
     package var mode: String? { isServing ? "standalone" : nil }
     package var pid: pid_t? { process?.pid }
+    package var dataDirectory: String { "\(directory)/data" }
 
     package func freeze() { process?.send(SIGSTOP) }
     package func thaw() { process?.send(SIGCONT) }
