@@ -120,6 +120,12 @@ extension SimulatedCluster {
         }
     }
 
+    /// The servers come back with nothing.
+    package func emptyStore() { exchangeStore { $0.empty() } }
+
+    /// The servers come back with what they knew before.
+    package func setStoreBack(to older: ModelStore) { exchangeStore { $0.setBack(to: older, at: self.now) } }
+
     /// What the lost store had promised still stands; what it knew does not.
     private func exchangeStore(_ change: (inout ModelStore) -> Void) {
         guard !isHealed else { return }

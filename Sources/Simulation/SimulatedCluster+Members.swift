@@ -267,7 +267,7 @@ extension SimulatedCluster {
     }
 
     /// The ensemble stops answering; its sessions run out at the end unless a new leader begins them anew.
-    func stopStore() {
+    package func stopStore() {
         isStoreStopped = true
         for member in all where member.storeReachable {
             member.proofs = []
@@ -275,7 +275,7 @@ extension SimulatedCluster {
         }
     }
 
-    func startStore(electsLeader: Bool) {
+    package func startStore(electsLeader: Bool) {
         guard isStoreStopped else { return }
         isStoreStopped = false
         if electsLeader { store.renewAll(at: now) }

@@ -40,7 +40,8 @@ extension StoreServer {
     package func copyData(to copy: String) throws {
         try check(pid.map { !isAlive($0) } ?? true, "\(name) still runs")
         let result = try CommandResult.run(
-            ["/bin/sh", "-c", "rm -rf '\(copy)' && cp -a '\(dataDirectory)' '\(copy)'"], account: nil, directory: String(dataDirectory.dropLast(5)),
+            ["/bin/sh", "-c", "rm -rf '\(copy)' && cp -a '\(dataDirectory)' '\(copy)'"], account: nil,
+            directory: String(dataDirectory.dropLast(5)),
             within: 30)
         try check(result.status == 0, "the data of \(name) could not be copied: \(result.output)")
     }

@@ -92,10 +92,12 @@ extension Catalogue {
 
     /// Nothing that the old primary acknowledged was later than the end of its lease.
     private static func requireSilence(of member: TestCluster.Member, _ run: FaultRun, until instant: Double) throws {
-        let last = run.writers.acknowledgements.filter { $0.member == member.name && $0.acknowledged < instant }
+        let last =
+            run.writers.acknowledgements.filter { $0.member == member.name && $0.acknowledged < instant }
             .map(\.executed).max() ?? 0
         let after = last - (run.began ?? 0)
-        try check(after < run.ttl, "\(member.name) acknowledged \(after) s after the store was lost: its lease was over")
+        try check(
+            after < run.ttl, "\(member.name) acknowledged \(after) s after the store was lost: its lease was over")
         run.note("the primary was silent \(after) s after the store was lost")
     }
 
@@ -213,7 +215,8 @@ extension Catalogue {
             try run.cluster.waitUntilHealthy()
             let mark = Int64(7_654_321)
             _ = try LocalHTTP.call(
-                "PATCH", host: old.host, port: old.restPort, "/config", body: ["maximum_lag_on_failover": .integer(mark)],
+                "PATCH", host: old.host, port: old.restPort, "/config",
+                body: ["maximum_lag_on_failover": .integer(mark)],
                 within: 10)
             try run.cluster.waitUntilHealthy()
             let postmaster = try run.cluster.pid(candidate, .postmaster)
