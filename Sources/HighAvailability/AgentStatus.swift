@@ -21,6 +21,8 @@ public struct AgentStatus: Sendable {
     public var isPaused: Bool
     /// The lead goes on without the store: ours by the others' grants, or another's by ours.
     public var isFailsafeActive = false
+    /// `failsafe_mode` is on.
+    public var isFailsafeOn = false
     /// The newest term heard of.
     public var newestFence = Fence.none
     public var ttl: Duration

@@ -147,6 +147,7 @@ public struct HAMachine: Sendable {
         status.term = world.term?.fence ?? world.armedTerm
         status.isPaused = world.isPaused
         status.isFailsafeActive = world.failsafe.isActive || world.liveGrant != nil
+        status.isFailsafeOn = world.isFailsafeOn
         status.newestFence = world.newestFence
         status.ttl = world.settings.ttl
         status.loopWait = world.settings.loopWait

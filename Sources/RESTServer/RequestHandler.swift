@@ -164,7 +164,9 @@ struct RequestHandler: Sendable {
             return await perform(OperatorBodies.reinitialize(body), request, within: patience.configuration)
         case "POST reload": return await reload(request)
         case "POST sigterm": return .text("shutdown is not available on this system", status: 202)
-        case "POST failsafe": return await failsafe(try await body(of: request))
+        case "POST failsafe":
+            guard control.status().isFailsafeOn else { return .errorPage(502, "failsafe_mode is not enabled") }
+            return await failsafe(try await body(of: request))
         default:
             // mpp, citus: acted on by nobody here.
             _ = try await body(of: request)
