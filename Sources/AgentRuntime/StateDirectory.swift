@@ -1,6 +1,7 @@
 import ClusterModel
 import Glibc
 import HighAvailability
+import PluginInterfaces
 
 /// The agent's own directory beside the data directory: what must survive a restart. Mode 0700, files 0600.
 ///

@@ -48,6 +48,7 @@ extension HAMachine {
             until: world.now + within)
         world.failsafe.lastRound = id.number
         world.failsafe.nextRoundAt = world.now + interval
+        wake(at: world.failsafe.nextRoundAt)
         if peers.isEmpty {
             // No other may lead: there is nobody to be asked.
             complete(round, term)
@@ -176,7 +177,8 @@ extension HAMachine {
                 "the store has lost our lease, and nobody else may have it: going on by the members' grants",
                 [Fact("fence", term.fence), Fact("why", reason)])
         }
-        world.failsafe.retake = .none
+        // One that is on its way tells what became of it.
+        if case .proving = world.failsafe.retake { world.failsafe.retake = .none }
         world.readWanted = true
         return true
     }
@@ -234,9 +236,11 @@ extension HAMachine {
         }
         guard view.requestedAt >= term.since else { return }
         if isOurs, world.failsafe.leaseLost != nil, leader.fence > term.fence {
-            if case .unresolved = world.failsafe.retake {
+            switch world.failsafe.retake {
+            case .unresolved, .none:
                 world.failsafe.retake = .proving(leader.fence, since: world.now)
                 world.nextRenewAt = world.now
+            case .committing, .proving: break
             }
             return
         }

@@ -256,7 +256,8 @@ extension HAMachine {
         case .unknown(let why):
             if case .held = world.lease {
                 if world.renewSentAt >= world.storeLastSeenAt { trouble(why) }
-                world.nextRenewAt = world.now + Self.renewalPause
+                // By grants the term may go on for long: the store is asked less often then.
+                world.nextRenewAt = world.now + (world.failsafe.isActive ? .milliseconds(500) : Self.renewalPause)
             } else if case .none = world.lease {
                 world.nextRenewAt = world.now + interval(facts)
             } else {

@@ -176,7 +176,7 @@ extension HAMachine {
     }
 
     /// The transaction that takes the leader entry, as a view shows the rest.
-    func acquisition(
+    mutating func acquisition(
         _ view: ClusterView, settling request: FailoverRequest?, systemIdentifier: String?
     ) -> ClusterChange {
         // The position in the store is the one that was raced with: an answer that was long on its way may be older than
@@ -204,6 +204,7 @@ extension HAMachine {
             }
         }
         if let era = eraToWrite(view) {
+            world.triedEra = era
             conditions.append(.eraVersion(view.eraVersion))
             writes.append(.putEra(era))
         }
@@ -223,6 +224,7 @@ extension HAMachine {
         }
         writes.append(.acquireLeader)
         if let era = eraToWrite(view) {
+            world.triedEra = era
             conditions.append(.eraVersion(view.eraVersion))
             writes.append(.putEra(era))
         }

@@ -59,7 +59,8 @@ extension HAMachine {
         // What will be given is above the revision; under the era that the store itself has.
         let isAbove = stored > newest.era || stored == newest.era && view.revision.number >= newest.number
         if isAbove, stored >= view.revision.era, world.storeReturn == nil { return nil }
-        return max(view.revision.era, max(stored, newest.era) + 1)
+        let tried = world.triedEra > stored ? world.triedEra : 0
+        return max(view.revision.era, max(stored, newest.era, tried) + 1)
     }
 
     /// What the leader writes again of what a store that was set back has lost: the newest that is known, where nobody has

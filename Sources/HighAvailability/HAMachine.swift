@@ -45,12 +45,12 @@ public struct HAMachine: Sendable {
         Rule(ask: RestartRules.restart),
         Rule(ask: FailsafeRules.granted),
         Rule(ask: FailsafeRules.returned),
+        Rule(ask: FailsafeRules.oldLeader),
         Rule(ask: BootstrapRules.finish),
         Rule(ask: BootstrapRules.noData),
         Rule(ask: FailsafeRules.leading),
         Rule(ask: LeaderRules.lead),
         Rule(ask: RaceRules.race),
-        Rule(ask: FailsafeRules.oldLeader),
         Rule(ask: FollowRules.rejoin),
         Rule(ask: FollowRules.follow),
     ]

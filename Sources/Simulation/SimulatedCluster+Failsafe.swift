@@ -5,7 +5,10 @@ import HighAvailability
 extension SimulatedCluster {
     /// What a new instance finds of the record of grants.
     func grantFile(_ node: SimulatedMember) -> GrantFile {
-        if grantsLost > 0, random.below(100) < grantsLost { node.grants = nil }
+        if grantsLost > 0, node.grants != nil, random.below(100) < grantsLost {
+            node.grants = nil
+            node.isForgetful = true
+        }
         guard var record = node.grants else { return .unreadable("there is none") }
         if node.isBootedAnew, record.until > .distantPast { record.until = node.local(now) + record.lasts }
         node.isBootedAnew = false
@@ -135,6 +138,7 @@ extension SimulatedCluster {
             holder.backedUntil = max(holder.backedUntil, session.promised)
         }
         isStoreStopped = true
+        exchangedAt = now
         change(&store)
         tally["stores exchanged", default: 0] += 1
         startStore(electsLeader: false)

@@ -255,7 +255,11 @@ extension SimulatedCluster {
         }
     }
 
-    var isPauseWanted: Bool { store.configuration?.value["pause"]?.bool == true }
+    /// By the store, or by those who saw the pause last where the store has lost it.
+    var isPauseWanted: Bool {
+        guard let configuration = store.configuration else { return all.contains { $0.machine?.world.isPaused == true } }
+        return configuration.value["pause"]?.bool == true
+    }
 
     func takeBackPause() {
         guard isPauseWanted else { return }

@@ -73,6 +73,8 @@ package final class SimulatedCluster {
     var grantsLost: UInt64 = 0
     /// What the leaders asked of the others, until it is answered.
     var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String)] = [:]
+    /// When the store's data was last another from one moment to the next.
+    var exchangedAt = Instant.distantPast
     /// Nothing goes wrong any more.
     var isHealed = false
 

@@ -19,6 +19,8 @@ package final class SimulatedMember {
     package var grants: GrantRecord?
     /// A host that was booted anew cannot tell how much of a grant is left.
     var isBootedAnew = false
+    /// Its record was lost once.
+    var isForgetful = false
     /// What is written to its disk is written in order.
     var diskFreeAt = Instant.distantPast
     /// The dynamic configuration kept beside its data.

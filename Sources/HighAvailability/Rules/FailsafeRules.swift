@@ -91,15 +91,23 @@ enum FailsafeRules {
             [Fact("fence", term.fence), Fact("why", lost)], .retake)
     }
 
-    /// An entry of the past, in a store that was set back, is nobody to be followed: what streams goes on streaming.
+    /// An entry of the past, in a store that was set back, is nobody to be followed: what streams goes on streaming, and
+    /// nothing is rewound to it or copied from it.
     static func oldLeader(_ world: World) -> Verdict? {
         guard world.storeReturn != nil, let leader = world.view?.leader, leader.name != world.me,
-            world.isOld(leader.fence), world.isServerUp, case .none = world.lease
+            world.isOld(leader.fence), case .none = world.lease, world.job == nil
         else { return nil }
+        let facts = [Fact("leader", leader.name), Fact("fence", leader.fence), Fact("newest_fence", world.newestFence)]
+        if let control = world.control, !world.isPaused, world.isGuardReady, world.needsClone == nil,
+            world.now >= world.nextJobAt
+        {
+            return Verdict(
+                "store.oldLeader", .action, "the store was set back, and its leader entry is old: starting as a standby",
+                facts + [Fact("timeline", control.timeline)], .startJob(.start(.standby(nil))))
+        }
         return .wait(
-            "store.oldLeader",
-            "the store was set back: \(leader.name)'s entry is of an older term, and is not followed",
-            [Fact("fence", leader.fence), Fact("newest_fence", world.newestFence)])
+            "store.oldLeader", "the store was set back: \(leader.name)'s entry is of an older term, and is not followed",
+            facts)
     }
 
     /// The store is away and every member granted: the primary goes on.

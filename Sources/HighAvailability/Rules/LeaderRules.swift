@@ -182,7 +182,9 @@ enum LeaderRules {
         guard world.isViewFresh, let view = world.view, world.isLeaderEntryOurs else {
             return .wait("store.stale", "waiting for a fresh view of the store", facts)
         }
-        let next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline))
+        // A store that lost its records does not tell of timelines that members are on.
+        let heard = world.peers.values.compactMap(\.timeline).max() ?? timeline
+        let next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline, heard))
         let facts = facts + [Fact("new_timeline", next)]
         return Verdict(
             "promote.prepare", .action, "recording the promotion: marker, intent, guard", facts,
