@@ -257,7 +257,9 @@ extension SimulatedCluster {
 
     /// By the store, or by those who saw the pause last where the store has lost it.
     var isPauseWanted: Bool {
-        guard let configuration = store.configuration else { return all.contains { $0.machine?.world.isPaused == true } }
+        guard let configuration = store.configuration else {
+            return all.contains { $0.machine?.world.isPaused == true }
+        }
         return configuration.value["pause"]?.bool == true
     }
 

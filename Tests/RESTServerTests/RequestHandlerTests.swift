@@ -169,7 +169,7 @@ import Testing
         // Ours says more.
         _ = await ask(
             "POST", "/failsafe",
-            body: #"{"name":"pg1","x_matriarch":{"lease_ms":4000,"term":"1.7","round":"12","instance":"18446744073709551615"}}"#)
+            body: #"{"name":"pg1","x_matriarch":{"lease_ms":4000,"term":"1.7","round":"12","instance":"\#(UInt64.max)"}}"#)
         let own = try #require(agent.state.withLock { $0.grants.last })
         #expect(own.lasts == .seconds(4) && own.fence == Fence(era: 1, number: 7))
         #expect(own.round == 12 && own.instance == .max)

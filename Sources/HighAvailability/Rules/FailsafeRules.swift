@@ -102,11 +102,13 @@ enum FailsafeRules {
             world.now >= world.nextJobAt
         {
             return Verdict(
-                "store.oldLeader", .action, "the store was set back, and its leader entry is old: starting as a standby",
+                "store.oldLeader", .action,
+                "the store was set back, and its leader entry is old: starting as a standby",
                 facts + [Fact("timeline", control.timeline)], .startJob(.start(.standby(nil))))
         }
         return .wait(
-            "store.oldLeader", "the store was set back: \(leader.name)'s entry is of an older term, and is not followed",
+            "store.oldLeader",
+            "the store was set back: \(leader.name)'s entry is of an older term, and is not followed",
             facts)
     }
 
