@@ -112,6 +112,7 @@ extension HAMachine {
                 }
             }
             world.peers[status.name] = status
+            if let fence = status.newestFence { world.newestFence = max(world.newestFence, fence) }
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil
             if let leader = world.view?.leader, leader.name == status.name, let race = world.race, race.freeSince == nil
@@ -139,7 +140,10 @@ extension HAMachine {
         case .jobProgress(let id, let progress):
             if world.job?.id == id { world.job?.progress = progress }
         case .jobEnded(let id, let end): absorb(job: id, end)
+        case .grantAsked(let id, let request): absorb(asked: id, request)
+        case .grantAnswered(let id, let name, let answer): absorb(grant: id, from: name, answer)
         case .persisted(let id, let succeeded):
+            if absorb(persistedGrant: id, succeeded) { break }
             if case .preparing(let fence, let timeline, marker: id, let intent) = world.promotion {
                 if succeeded {
                     setPromotion(.preparing(fence, timeline, marker: nil, intent: intent))
@@ -185,6 +189,8 @@ extension HAMachine {
         world.marker = start.marker.flatMap { $0.timeline.number > 0 ? $0 : nil }
         world.cachedConfiguration = start.cachedConfiguration
         world.hasSavedSession = start.hasSavedSession
+        absorb(grants: start.grants)
+        if let marker = world.marker { world.newestFence = max(world.newestFence, marker.fence) }
         absorb(server: start.server)
     }
 

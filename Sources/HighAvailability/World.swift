@@ -187,6 +187,24 @@ public struct World: Sendable {
     public var endedTerms: Set<Fence> = []
     public var sitOutUntil: Instant = .distantPast
 
+    // The failsafe.
+    public var failsafe = FailsafeState()
+    /// What we granted to another.
+    public var grant = GrantRecord()
+    /// Since when it is known that an earlier instance's grants are not.
+    public var grantsLostSince: Instant?
+    public var pendingGrants: [EffectID: PendingGrant] = [:]
+    /// Since when nobody leads and a list that is out of force does not name us.
+    public var unlistedSince: Instant?
+    /// The newest term heard of.
+    public var newestFence = Fence.none
+    /// The store was found set back or emptied, and what it has lost is not written again yet.
+    public var storeReturn: StoreReturn?
+    /// The era that an acquisition of ours was to begin; it may have begun without anybody's knowing.
+    public var triedEra: UInt32 = 0
+    /// A view that was lower than the one before, to be confirmed.
+    public var lowerRevision: StoreRevision?
+
     // The guard.
     public var isGuardReady = false
     public var isAdopting = false

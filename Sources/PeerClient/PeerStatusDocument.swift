@@ -25,6 +25,7 @@ extension PeerStatus {
         if let own = document[Member.ownField]?.object {
             status.fenceState = own["fence"]?.string.flatMap(FenceState.init(rawValue:))
             status.isSilent = own["silent"]?.bool ?? false
+            status.newestFence = own["newest_term"]?.string.flatMap { Fence($0) }
         }
         return status
     }

@@ -16,6 +16,7 @@ struct RequestHandler: Sendable {
         var members: Duration = .seconds(2)
         var restart: Duration = .seconds(3600)
         var configuration: Duration = .seconds(30)
+        var grant: Duration = .seconds(5)
         var reload: Duration = .seconds(30)
         /// Hand-overs: what the contract says, twice the loop's wait, at least 20 s.
         func handOver(_ status: AgentStatus) -> Duration { max(.seconds(10), status.loopWait) * 2 }
@@ -163,7 +164,9 @@ struct RequestHandler: Sendable {
             return await perform(OperatorBodies.reinitialize(body), request, within: patience.configuration)
         case "POST reload": return await reload(request)
         case "POST sigterm": return .text("shutdown is not available on this system", status: 202)
-        case "POST failsafe": return .errorPage(502, "failsafe_mode is not enabled")
+        case "POST failsafe":
+            guard control.status().isFailsafeOn else { return .errorPage(502, "failsafe_mode is not enabled") }
+            return await failsafe(try await body(of: request))
         default:
             // mpp, citus: acted on by nobody here.
             _ = try await body(of: request)

@@ -77,6 +77,10 @@ extension SimulatedCluster {
                 node.marker = marker
                 self.deliverInOrder(node, .persisted(id, succeeded: true))
             }
+        case .persistGrant(let id, let record): persist(node, id, record, fault)
+        case .requestGrants(let id, let peers, let request, let within):
+            requestGrants(node, id, peers, request, within)
+        case .answerGrant(let id, let answer): answerGrant(node, id, answer)
         case .checkpoint(let id):
             let isUp = node.postgres.run?.isReady == true && !node.isServerFrozen
             let started = node.postgres.run?.started
@@ -107,6 +111,11 @@ extension SimulatedCluster {
 
     /// The leader entry is this member's now: how much it may have missed is settled at this moment.
     private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?) {
+        let terms = store.terms.suffix(2).map(\.fence)
+        // Who lost the memory of it on its disk, and in the store, cannot know.
+        if terms.count == 2, terms[1] <= terms[0], !node.isForgetful {
+            complain("\(node.name): the term \(terms[1]) comes after \(terms[0])")
+        }
         let isNamed = request?.candidate == node.name
         let isPaused = store.configuration?.value["pause"]?.bool == true
         node.boundAtAcquisition =
@@ -211,7 +220,9 @@ extension SimulatedCluster {
                 return
             }
             if self.store.expire(at: self.now) { self.expired() }
-            let view = self.store.view(at: asked)
+            node.knownEra = max(node.knownEra, self.store.era)
+            let view = self.store.view(at: asked, known: node.knownEra)
+            if let configuration = view.configuration { node.cachedConfiguration = configuration }
             if case .glimpse = scope {
                 self.deliver(node, .glimpse(id, view.glimpse), after: back)
             } else {
@@ -375,6 +386,9 @@ extension Effect {
         case .queryPeers: "queryPeers"
         case .watchPeers: "watchPeers"
         case .persistMarker: "persistMarker"
+        case .persistGrant: "persistGrant"
+        case .requestGrants: "requestGrants"
+        case .answerGrant: "answerGrant"
         case .checkpoint: "checkpoint"
         case .readHistory: "readHistory"
         case .callback: "callback"
@@ -387,7 +401,8 @@ extension Effect {
     var identifier: EffectID? {
         switch self {
         case .read(let id, _), .commit(let id, _), .renew(let id, _, _), .release(let id), .startJob(let id, _),
-            .persistMarker(let id, _), .checkpoint(let id), .readHistory(let id), .openSession(let id, _, _):
+            .persistMarker(let id, _), .persistGrant(let id, _), .requestGrants(let id, _, _, _), .checkpoint(let id),
+            .readHistory(let id), .openSession(let id, _, _):
             id
         default: nil
         }

@@ -31,7 +31,8 @@ extension SimulatedCluster {
         let server: ServerFacts =
             node.postgres.run == nil ? .down(node.postgres.data, exit: nil) : .running(pid: 1, isAdopted: adopted)
         let begin = InstanceStart(
-            server: server, marker: marker ? node.marker : nil, cachedConfiguration: nil, hasSavedSession: resume)
+            server: server, marker: marker ? node.marker : nil, cachedConfiguration: node.cachedConfiguration,
+            hasSavedSession: resume, grants: grantFile(node))
         deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
@@ -80,6 +81,7 @@ extension SimulatedCluster {
         node.isHostPaused = false
         node.postgres.crash()
         node.guardian = ModelGuard()
+        node.isBootedAnew = true
         noticeSilence(of: node) { $0.isHostDown }
     }
 
@@ -268,7 +270,7 @@ extension SimulatedCluster {
     }
 
     /// The ensemble stops answering; its sessions run out at the end unless a new leader begins them anew.
-    func stopStore() {
+    package func stopStore() {
         isStoreStopped = true
         for member in all where member.storeReachable {
             member.proofs = []
@@ -276,7 +278,7 @@ extension SimulatedCluster {
         }
     }
 
-    func startStore(electsLeader: Bool) {
+    package func startStore(electsLeader: Bool) {
         guard isStoreStopped else { return }
         isStoreStopped = false
         if electsLeader { store.renewAll(at: now) }

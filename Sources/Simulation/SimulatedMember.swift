@@ -19,6 +19,23 @@ package final class SimulatedMember {
     package var postgres = ModelPostgres()
     package var guardian = ModelGuard()
     package var marker: PromotionMarker?
+    /// The record of grants on its disk.
+    package var grants: GrantRecord?
+    /// A host that was booted anew cannot tell how much of a grant is left.
+    var isBootedAnew = false
+    /// Its record was lost once.
+    var isForgetful = false
+    /// What is written to its disk is written in order.
+    var diskFreeAt = Instant.distantPast
+    /// The dynamic configuration kept beside its data.
+    var cachedConfiguration: JSONObject?
+    /// The highest era that its client has seen.
+    var knownEra: UInt32 = 0
+    /// The newest round that it asked for, and what of it was answered: by grantor, until when on this host's clock.
+    var round: (id: EffectID, sent: Instant, peers: Set<String>, granted: [String: Instant])?
+    /// So long, by the world's clock, may it write whatever the store says: everybody granted, or the store that was lost
+    /// had promised.
+    var backedUntil = Instant.distantPast
     package var session: SessionID?
     package var storeReachable = true
     package var isHostDown = false

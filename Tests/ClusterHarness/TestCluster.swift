@@ -175,6 +175,7 @@ package final class TestCluster {
                 ttl: \(ttl)
                 loop_wait: 1
                 retry_timeout: 1
+                failsafe_mode: \(plan.hasFailsafe)
                 postgresql:
                   use_pg_rewind: true
               initdb:
@@ -242,9 +243,18 @@ package final class TestCluster {
         }
     }
 
+    /// Every answer of the store takes so long, where the members have proxies.
+    package func slowStore(by seconds: Double) throws {
+        try check(plan.hasStoreLinks, "the members have no proxies to the store")
+        for link in storeLinks.values.joined() { link.delayAnswers(by: seconds) }
+    }
+
     /// Everybody hears everybody again.
     package func healNetwork() throws {
-        for link in storeLinks.values.joined() { link.cut([]) }
+        for link in storeLinks.values.joined() {
+            link.cut([])
+            link.delayAnswers(by: 0)
+        }
         try network?.heal()
     }
 

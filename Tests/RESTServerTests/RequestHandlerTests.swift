@@ -152,8 +152,36 @@ import Testing
         #expect(agent.state.withLock { $0.reloads } == 2)
     }
 
+    @Test func theFailsafeExchange() async throws {
+        let patroni =
+            #"{"name":"pg1","conn_url":"postgres://10.0.0.1:5432/postgres","api_url":"http://10.0.0.1:8008/patroni","slots":{"pg1":67419744,"pg2":67419000}}"#
+        // Off, whatever the body.
+        #expect(await ask("POST", "/failsafe", body: patroni).status == 502)
+        #expect(agent.state.withLock { $0.grants }.isEmpty)
+        agent.change { $0.isFailsafeOn = true }
+        agent.state.withLock { $0.grantAnswer = .granted(.seconds(10), position: LSN(67_419_700)) }
+        let granted = await ask("POST", "/failsafe", body: patroni)
+        #expect(granted.status == 200 && granted.bodyText == "Accepted")
+        #expect(granted.headers.contains { $0.name == "lsn" && $0.value == "67419700" })
+        let request = try #require(agent.state.withLock { $0.grants.last })
+        #expect(request.name == "pg1" && request.lasts == nil && request.fence == nil)
+        #expect(request.slots == ["pg1": LSN(67_419_744), "pg2": LSN(67_419_000)])
+        // Ours says more.
+        _ = await ask(
+            "POST", "/failsafe",
+            body: #"{"name":"pg1","x_matriarch":{"lease_ms":4000,"term":"1.7","round":"12","instance":"\#(UInt64.max)"}}"#)
+        let own = try #require(agent.state.withLock { $0.grants.last })
+        #expect(own.lasts == .seconds(4) && own.fence == Fence(era: 1, number: 7))
+        #expect(own.round == 12 && own.instance == .max)
+        agent.state.withLock { $0.grantAnswer = .refused("Running as a leader") }
+        let refused = await ask("POST", "/failsafe", body: patroni)
+        #expect(refused.status == 500 && refused.bodyText == "Running as a leader")
+        #expect(await ask("POST", "/failsafe", body: #"{"conn_url":""}"#).status == 400)
+        #expect(await ask("POST", "/failsafe", body: "[]").status == 400)
+        #expect(await ask("POST", "/failsafe").status == 411)
+    }
+
     @Test func whatIsNotInThisRelease() async {
-        #expect(await ask("POST", "/failsafe", body: #"{"name":"pg1"}"#).status == 502)
         #expect(await ask("POST", "/sigterm").status == 202)
         let mpp = await ask("POST", "/mpp", body: #"{"type":"before_demote"}"#)
         #expect(mpp.status == 200)

@@ -19,6 +19,8 @@
             var newest: UInt64 = 0
             /// Each entry's newest change seen.
             var modified: [StoreKey: UInt64] = [:]
+            /// Rises whenever the servers' state was set back: their numbers begin anew.
+            var era: UInt32 = 0
         }
 
         let settings: ZooKeeperSettings
@@ -52,6 +54,7 @@
         private func makeConnection(lifetime: Duration, resume: ClientIdentity?) -> ZooKeeperConnection {
             ZooKeeperConnection(
                 settings: settings, route: route, paths: paths, asked: lifetime, resume: resume,
+                newest: { [weak self] in self?.newest ?? 0 }, onSetBack: { [weak self] in self?.wasSetBack() },
                 signal: { [mailbox] in mailbox.post($0) })
         }
 
@@ -231,12 +234,18 @@
                     // Another read may have overtaken this one; a store that went back does so again and again.
                     if !note(pass, known: known) {
                         late += 1
-                        if late == 3 { throw CallFailure(.wentBack, .answered) }
+                        if late == 3 {
+                            // Each time synced, on one connection: no other read overtook this one. What was seen before
+                            // is not there any more.
+                            wasSetBack()
+                            known = 0
+                        }
+                        if late > 4 { throw CallFailure(.wentBack, .answered) }
                         sync = true
                         continue
                     }
                     return StoreSnapshot(
-                        revision: StoreRevision(number: max(pass.newest, known)), entries: pass.entries,
+                        revision: StoreRevision(era: era, number: max(pass.newest, known)), entries: pass.entries,
                         isCut: pass.isCut(known: known), requestedAt: requestedAt)
                 }
             } catch {
@@ -252,6 +261,18 @@
                 state.newest = max(state.newest, pass.newest, known)
                 return true
             }
+        }
+
+        private var era: UInt32 { state.withLock { $0.era } }
+
+        /// The servers know less than they did: nothing that was seen before says anything of them any more.
+        private func wasSetBack() {
+            state.withLock { state in
+                state.newest = 0
+                state.modified = [:]
+                state.era &+= 1
+            }
+            logger.warning("ZooKeeper was set back to an older state, or emptied")
         }
 
         func noteCommit(_ number: UInt64) {
@@ -328,8 +349,7 @@
             case .wentBack:
                 return StoreError(
                     .malformed,
-                    "cannot \(attempt): ZooKeeper shows entries older than it did before; if it was restored from a "
-                        + "backup, restart this agent")
+                    "cannot \(attempt): ZooKeeper shows entries older than it did before, again and again")
             case .badArguments, .marshallingError:
                 return StoreError(
                     .misconfigured,

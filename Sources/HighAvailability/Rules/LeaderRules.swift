@@ -174,12 +174,17 @@ enum LeaderRules {
     private static func prepare(
         _ world: World, _ term: Term, _ timeline: Timeline, _ left: Duration, _ needed: Duration, _ facts: [Fact]
     ) -> Verdict {
+        if let grant = world.liveGrant {
+            return .wait("failsafe.granted", "waiting for the end of our grant to \(grant.holder)", facts)
+        }
         if left <= needed { return .wait("promote.leaseTooShort", "waiting for a renewal before promoting", facts) }
         // The records tell which numbers are taken: they have to be those of our own term.
         guard world.isViewFresh, let view = world.view, world.isLeaderEntryOurs else {
             return .wait("store.stale", "waiting for a fresh view of the store", facts)
         }
-        let next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline))
+        // A store that lost its records does not tell of timelines that members are on.
+        let heard = world.peers.values.compactMap(\.timeline).max() ?? timeline
+        let next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline, heard))
         let facts = facts + [Fact("new_timeline", next)]
         return Verdict(
             "promote.prepare", .action, "recording the promotion: marker, intent, guard", facts,

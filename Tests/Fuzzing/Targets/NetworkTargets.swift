@@ -137,6 +137,7 @@ private struct FixedAgent: AgentControl {
 
     func freshSample(within: Duration) async -> PostgresSample? { nil }
     func perform(_ request: OperatorRequest) async -> OperatorAnswer { OperatorAnswer(.done, request.name) }
+    func grant(_ request: GrantRequest) async -> GrantAnswer { .granted(request.lasts, position: nil) }
     func reload() async -> String? { nil }
     func freshView(within: Duration) async -> ClusterView? { status().view }
     func statusChanges() -> AsyncStream<Void> { AsyncStream { $0.finish() } }
