@@ -109,7 +109,7 @@ let package = Package(
             "OperatorCLI",
             [
                 "ClusterModel", "HighAvailability", "AgentConfiguration", "ConfigurationTree", "ClusterStore",
-                "PluginInterfaces", "PeerClient", argumentParser, logging,
+                "LeaseGuard", "PluginInterfaces", "PeerClient", argumentParser, logging,
             ]),
         core(
             "MatriarchMain",
@@ -166,7 +166,10 @@ let package = Package(
             ]),
         tests(
             "OperatorCLITests",
-            ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
+            [
+                "OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", "PluginInterfaces",
+                argumentParser,
+            ]),
         // What every store must do: a product, for the tests of stores that are not ours.
         .target(
             name: "StoreConformance", dependencies: ["ClusterModel", "PluginInterfaces"],

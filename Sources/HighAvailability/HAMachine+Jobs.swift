@@ -65,6 +65,7 @@ extension HAMachine {
         case (.clone, .made(let control)), (.rewind, .made(let control)):
             if case .rewind = job { world.rewoundTo = world.view?.leader?.fence }
             world.needsClone = nil
+            world.clonesForExits = false
             world.stopForClone = false
             world.bootstrapped = nil
             world.divergedFrom = nil

@@ -102,6 +102,10 @@ extension HAMachine {
                     [Fact("before", before?.leader?.name ?? world.lastHolder?.name)])
             }
             if world.race != nil, world.race?.freeSince == nil { world.race?.freeSince = world.now }
+            if world.clonesForExits {
+                world.clonesForExits = false
+                world.needsClone = nil
+            }
             if !view.isPaused, let holder = world.lastHolder, holder.wasPaused, holder.name != world.me {
                 world.unfencedHolder = holder.name
             }

@@ -264,6 +264,13 @@ public struct World: Sendable {
     public var needsClone: String?
     /// The running server is to be stopped for it.
     public var stopForClone = false
+    /// How often PostgreSQL came up as a standby and ended by itself since it last streamed.
+    public var standbyExits = 0
+    /// `needsClone` comes of them alone: without a leader the data may be the best that is left.
+    public var clonesForExits = false
+    /// So many of them are taken for data that cannot be replayed; more after each copy that did not help.
+    public var exitsBeforeClone = World.fewestExitsBeforeClone
+    static let fewestExitsBeforeClone = 4
     public var bootstrapVersion: EntryVersion?
     /// We created `initialize`; its version is taken from the next view.
     public var isAwaitingBootstrapVersion = false

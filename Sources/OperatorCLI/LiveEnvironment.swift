@@ -44,6 +44,9 @@ extension CommandEnvironment {
             makeAPI: { configuration in try RESTClusterAPI(configuration) },
             validate: { path, host in ConfigurationReading.validate(path, host: host, plugins: plugins) },
             openStore: { path in try ConfigurationReading.openStore(path, plugins: plugins) },
+            examine: { path, limit in
+                await ConfigurationReading.examine(path, within: limit, plugins: plugins)
+            },
             writeFile: { path, text in try writeWhole(path, text) })
     }
 }

@@ -13,15 +13,18 @@ package final class ConsulServer: StoreServer {
     private let count: Int
     private let directory: String
     private let account: String?
+    private let token: String?
     private var process: LocalProcess?
 
-    /// Starts a single server, or one on each of these hosts, and waits until they serve.
-    package static func started(_ count: Int, directory: String, account: String?, hosts: [Host] = []) throws
-        -> [ConsulServer]
-    {
+    /// Starts a single server, or one on each of these hosts, and waits until they serve. With a token, which may do
+    /// everything, nobody else may do anything.
+    package static func started(
+        _ count: Int, directory: String, account: String?, hosts: [Host] = [], token: String? = nil
+    ) throws -> [ConsulServer] {
         let hosts = hosts.isEmpty ? Array(repeating: Host.loopback, count: count) : hosts
         let servers = try zip(1..., hosts).map { number, host in
-            try ConsulServer(number: number, of: count, host: host, directory: directory, account: account)
+            try ConsulServer(
+                number: number, of: count, host: host, directory: directory, account: account, token: token)
         }
         for server in servers {
             try server.writeConfiguration(servers.filter { $0 !== server })
@@ -36,10 +39,13 @@ package final class ConsulServer: StoreServer {
         return servers
     }
 
-    private init(number: Int, of count: Int, host: Host, directory: String, account: String?) throws {
+    private init(
+        number: Int, of count: Int, host: Host, directory: String, account: String?, token: String?
+    ) throws {
         name = "consul\(number)"
         self.count = count
         self.host = host
+        self.token = token
         port = try LocalPorts.take()
         serfPort = try LocalPorts.take()
         raftPort = try LocalPorts.take()
@@ -49,10 +55,17 @@ package final class ConsulServer: StoreServer {
     }
 
     private func writeConfiguration(_ others: [ConsulServer]) throws {
+        let access = token.map {
+            """
+            "primary_datacenter": "dc1", "acl": {"enabled": true, "default_policy": "deny",
+             "tokens": {"master": "\($0)", "agent": "\($0)"}},
+            """
+        }
         let others = others.map { "\"\($0.host.address):\($0.serfPort)\"" }.joined(separator: ", ")
         try writePrivate(
             """
-            {"data_dir": "\(directory)/data", "server": true, "bootstrap_expect": \(count),
+            {\(access ?? "")
+             "data_dir": "\(directory)/data", "server": true, "bootstrap_expect": \(count),
              "node_name": "\(name)", "bind_addr": "\(host.address)", "client_addr": "\(host.address)",
              "retry_join": [\(others)], "retry_interval": "1s", "session_ttl_min": "300ms",
              "performance": {"raft_multiplier": 1}, "disable_update_check": true, "log_level": "warn",
@@ -72,6 +85,7 @@ package final class ConsulServer: StoreServer {
 
     /// What a majority answered through it, and which of the servers leads them.
     package var mode: String? {
+        // Without the right token everything is hidden, and the answer is the same.
         guard
             let answer = try? LocalHTTP.call("GET", host: host, port: port, "/v1/kv/?keys&consistent", within: 1),
             answer.status == 200 || answer.status == 404

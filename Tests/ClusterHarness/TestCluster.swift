@@ -47,6 +47,8 @@ package final class TestCluster {
     /// By member: its own ways to the store's servers.
     private var storeLinks: [String: [LinkProxy]] = [:]
     private let password = String(UInt64.random(in: .min ... .max), radix: 16)
+    /// What must be seen nowhere, by what it is for.
+    package private(set) var secrets: [String: String] = [:]
 
     package var store: StoreKind { plan.store }
     package var ttl: Int { plan.ttl }
@@ -67,6 +69,14 @@ package final class TestCluster {
         members = try (1...plan.members).map { number in
             try Member(number: number, host: try network?.addHost("pg\(number)"), directory: directory)
         }
+        secrets["superuser"] = password
+        if plan.hasSecrets {
+            func secret() -> String { String(UInt64.random(in: UInt64.max / 2 ... .max), radix: 16) }
+            for purpose in ["replication", "rewind", "restapi"] { secrets[purpose] = secret() }
+            // Consul's are UUIDs.
+            secrets["store"] =
+                plan.store == .consul ? "\(secret().prefix(8))-aaaa-4bbb-8ccc-\(secret().prefix(12))" : secret()
+        }
         do {
             if plan.store.hasServers {
                 let prefix =
@@ -76,7 +86,7 @@ package final class TestCluster {
                     case .consul: "consul"
                     }
                 let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("\(prefix)\($0)") }
-                storeServers = try Self.startStore(plan, directory, environment.account, hosts)
+                storeServers = try Self.startStore(plan, directory, environment.account, hosts, token: secrets["store"])
             }
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
@@ -94,7 +104,7 @@ package final class TestCluster {
     }
 
     private static func startStore(
-        _ plan: ClusterPlan, _ directory: String, _ account: String?, _ hosts: [Host]
+        _ plan: ClusterPlan, _ directory: String, _ account: String?, _ hosts: [Host], token: String?
     ) throws -> [any StoreServer] {
         switch plan.store {
         case .embedded: []
@@ -103,7 +113,9 @@ package final class TestCluster {
                 ? try ZooKeeperServer.ensemble(of: plan.ensemble, directory: directory, account: account, hosts: hosts)
                 : [try ZooKeeperServer.single(directory: directory, account: account)]
         case .etcd: try EtcdServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
-        case .consul: try ConsulServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
+        case .consul:
+            try ConsulServer.started(
+                plan.ensemble, directory: directory, account: account, hosts: hosts, token: token)
         }
     }
 
@@ -112,10 +124,17 @@ package final class TestCluster {
     package static func with<Result: Sendable>(
         _ store: StoreKind, ttl: Int = 4, ensemble: Int = 1, _ body: @escaping @Sendable (TestCluster) throws -> Result
     ) async throws -> Result {
+        try await with(ClusterPlan(store, ttl: ttl, ensemble: ensemble), body)
+    }
+
+    /// The same with more to say of the cluster; `starts` is false where the test starts its members itself.
+    package static func with<Result: Sendable>(
+        _ plan: ClusterPlan, starts: Bool = true, _ body: @escaping @Sendable (TestCluster) throws -> Result
+    ) async throws -> Result {
         try await onThread {
-            let cluster = try TestCluster(ClusterPlan(store, ttl: ttl, ensemble: ensemble))
+            let cluster = try TestCluster(plan)
             do {
-                try cluster.startAll()
+                if starts { try cluster.startAll() }
                 let result = try body(cluster)
                 try cluster.stopAll()
                 cluster.end()
@@ -123,7 +142,7 @@ package final class TestCluster {
             } catch {
                 let words = cluster.lastWords()
                 cluster.end()
-                throw SystemFailure("[\(store)] \(error)\n\(words)")
+                throw SystemFailure("[\(plan.store)] \(error)\n\(words)")
             }
         }
     }
@@ -148,12 +167,17 @@ package final class TestCluster {
         let section =
             switch plan.store {
             case .embedded: "embedded:\n  path: \(directory)/store.db"
-            case .zooKeeper: "zookeeper:\n  hosts: [\(list)]"
+            case .zooKeeper:
+                "zookeeper:\n  hosts: [\(list)]" + (secrets["store"].map { "\n  auth_data: {demo: '\($0)'}" } ?? "")
             // Not past the proxies, or the followers, to the members that they would tell of.
             case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
             // Each member knows the one agent on its own host: here one of the servers.
-            case .consul: "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
+            case .consul:
+                "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
+                    + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
             }
+        let authentication =
+            secrets["restapi"].map { "  authentication: {username: operator, password: '\($0)'}\n" } ?? ""
         var parameters = plan.parameters
         if plan.archives {
             // Answers as soon as the file is gone: a hanging archive that heals.
@@ -169,15 +193,17 @@ package final class TestCluster {
             restapi:
               listen: \(address):\(member.restPort)
               connect_address: \(address):\(member.restPort)
-            \(section)
+            \(authentication)\(section)
             bootstrap:
               dcs:
                 ttl: \(ttl)
-                loop_wait: 1
-                retry_timeout: 1
-                failsafe_mode: \(plan.hasFailsafe)
+            // Each member knows the one agent on its own host: here one of the servers.
+            case .consul:
+                "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
+                    + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
                 postgresql:
                   use_pg_rewind: true
+                  use_slots: \(plan.usesSlots)
               initdb:
                 - encoding: UTF8
                 - data-checksums
@@ -194,8 +220,8 @@ package final class TestCluster {
               pgpass: \(member.directory)/pgpass
               authentication:
                 superuser: {username: postgres, password: '\(password)'}
-                replication: {username: replicator, password: '\(password)'}
-                rewind: {username: rewinder, password: '\(password)'}
+                replication: {username: replicator, password: '\(secrets["replication"] ?? password)'}
+                rewind: {username: rewinder, password: '\(secrets["rewind"] ?? password)'}
               parameters:
                 unix_socket_directories: \(member.directory)
                 shared_buffers: 16MB
@@ -269,7 +295,15 @@ package final class TestCluster {
     package func start(_ member: Member) throws {
         member.agent = try LocalProcess(
             "agent of \(member.name)", ["\(environment.programs)/matriarch", "run", member.configuration],
-            account: environment.account, directory: member.directory, log: member.log, on: member.host)
+            account: environment.account, directory: member.directory, log: member.log, umask: plan.umask,
+            on: member.host)
+    }
+
+    /// Starts a stock Patroni as the member's agent, with the same file.
+    package func startPatroni(_ member: Member, _ program: String) throws {
+        member.agent = try LocalProcess(
+            "Patroni of \(member.name)", [program, member.configuration], account: environment.account,
+            directory: member.directory, log: member.log, on: member.host)
     }
 
     /// SIGTERM to the agents, the replicas first; every process must end by itself.

@@ -23,6 +23,7 @@ final class FakeCluster: ClusterAPI, Sendable {
         var complaints = ""
         var replies: [String] = []
         var sleeps = 0
+        var facts: DoctorFacts?
     }
 
     private let state = Mutex(State())
@@ -93,6 +94,12 @@ final class FakeCluster: ClusterAPI, Sendable {
 
     func reply(_ lines: String...) { state.withLock { $0.replies = lines } }
 
+    /// What `doctor` sees of any file.
+    var facts: DoctorFacts? {
+        get { state.withLock { $0.facts } }
+        set { state.withLock { $0.facts = newValue } }
+    }
+
     var output: String { state.withLock { $0.output } }
     var complaints: String { state.withLock { $0.complaints } }
     var calls: [Call] { state.withLock { $0.calls } }
@@ -122,7 +129,7 @@ final class FakeCluster: ClusterAPI, Sendable {
 
     @discardableResult
     func run(_ arguments: [String]) async -> Int32 {
-        let environment = CommandEnvironment(
+        var environment = CommandEnvironment(
             write: { text in self.state.withLock { $0.output += text } },
             complain: { text in self.state.withLock { $0.complaints += text + "\n" } },
             ask: { question in
@@ -157,6 +164,10 @@ final class FakeCluster: ClusterAPI, Sendable {
             fileExists: { self.files[$0] != nil || self.nodes[$0] != nil || self.complaintsOfFiles[$0] != nil },
             edit: { _ in nil }, makeAPI: { _ in self },
             validate: { path, _ in self.complaintsOfFiles[path] ?? [] })
+        environment.examine = { path, _ in
+            guard let facts = self.facts else { throw CommandFailure("nothing is known of \(path)") }
+            return facts
+        }
         return await CommandEnvironment.$current.withValue(environment) {
             await CommandLineTool.run(Root.self, arguments: arguments)
         }

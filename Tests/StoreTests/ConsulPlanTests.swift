@@ -173,19 +173,6 @@
             #expect(GoDuration.parse(text) == nil)
         }
 
-        @Test func base64() {
-            for count in 0..<40 {
-                let value = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 101 &+ 200) }
-                #expect(Base64.decode(Base64.encode(value)) == value)
-            }
-            #expect(Base64.encode(bytes("pg1")) == "cGcx")
-            #expect(Base64.encode(bytes("pg")) == "cGc=")
-            #expect(Base64.encode([0xFB, 0xFF]) == "+/8=")
-            for text in ["a", "ab", "abc", "====", "a===", "ab=c", "ab c", "äöü="] {
-                #expect(Base64.decode(text) == nil, "\(text)")
-            }
-        }
-
         // MARK: Revisions
 
         private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }

@@ -43,8 +43,8 @@
         init(to target: Endpoint) throws {
             self.target = target.port
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-            guard descriptor >= 0, EtcdBench.bind(descriptor, port: 0), listen(descriptor, 64) == 0,
-                let port = EtcdBench.port(of: descriptor)
+            guard descriptor >= 0, bindLoopback(descriptor, port: 0), listen(descriptor, 64) == 0,
+                let port = boundPort(descriptor)
             else { throw CaseFailure("no proxy") }
             listener = descriptor
             self.port = port
@@ -89,7 +89,7 @@
                 close(client)
                 if server >= 0 { close(server) }
             }
-            guard server >= 0, EtcdBench.withLoopback(target, { connect(server, $0, $1) == 0 }) else { return }
+            guard server >= 0, withLoopback(target, { connect(server, $0, $1) == 0 }) else { return }
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
             var pendingAnswer = false
             while true {

@@ -44,10 +44,7 @@
             bytesPerValue: 1_000_000, bytesPerTransaction: 1_040_000, operationsPerTransaction: 512,
             versionsIncludeCreation: false)
 
-        func signals() -> AsyncStream<StoreSignal> {
-            let mailbox = mailbox
-            return AsyncStream { await mailbox.next() }
-        }
+        func signals() -> AsyncStream<StoreSignal> { mailbox.stream() }
 
         // MARK: Connections
 
