@@ -140,7 +140,9 @@ extension HAMachine {
 
     /// The store proved the lease: what was granted is given back, and the term goes on as ever.
     mutating func endFailsafe(_ why: String) {
-        let asked = world.failsafePeers ?? []
+        // Other agents than ours know no withdrawal: they would take it for another request.
+        let ours = Set(world.otherMembers.filter(\.isMatriarch).map(\.name))
+        let asked = (world.failsafePeers ?? []).filter { ours.contains($0.name) }
         let round = world.failsafe.lastRound
         let wasActive = world.failsafe.isActive
         var fresh = FailsafeState()
