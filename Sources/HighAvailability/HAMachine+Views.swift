@@ -139,9 +139,8 @@ extension HAMachine {
                     [Fact("fence", leader.fence)])
                 beginProving(leader.fence)
             }
-        case .releasing:
-            if !world.isLeaderEntryOurs { world.lease = .none }
-        case .proving, .held, .ending: break
+        // A release ends with its own outcome: a late one would meet the entry that we take meanwhile.
+        case .releasing, .proving, .held, .ending: break
         }
     }
 

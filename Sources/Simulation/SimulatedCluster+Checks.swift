@@ -83,6 +83,10 @@ extension SimulatedCluster {
             clients.highest[branch] = end == .zero ? nil : (end, write.at, write.isSynchronous)
         }
         confirmed = nil
+        // What is acknowledged is on those whom `/sync` names; that another one has it as well was luck.
+        if let sync = store.sync?.value, !sync.admits(member.name) {
+            complain("\(member.name): promoted, and /sync does not name it")
+        }
         if let bound = member.boundAtAcquisition, postgres.lsn < bound {
             complain(
                 "\(member.name): promoted at \(postgres.lsn), \(bound.bytes(aheadOf: postgres.lsn)) bytes beyond the "

@@ -162,6 +162,7 @@ extension SimulatedCluster {
             } else {
                 node.session = self.store.open(lifetime: self.ttl, at: self.now)
             }
+            node.connection += 1
             node.proofs = []
             self.beat(node, node.instance, node.session)
             let isBehind = node.isViaFollower
@@ -243,8 +244,9 @@ extension SimulatedCluster {
             return
         }
         let delay: Duration = if case .late(let delay)? = fault { delay } else { storeDelay / 2 }
+        let connection = node.connection
         after(delay) { [unowned self, unowned node] in
-            guard self.answers(node) else {
+            guard self.answers(node), node.connection == connection else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
@@ -253,10 +255,7 @@ extension SimulatedCluster {
                 return
             }
             if self.store.expire(at: self.now) { self.expired() }
-            // A request of a session that has ended is refused, whoever sent it.
-            let outcome: ChangeOutcome =
-                self.store.sessions[session] == nil && node.session != session
-                ? .unknown("the session is gone") : apply(session)
+            let outcome = apply(session)
             if isSeen, case .committed = outcome { self.signalAll() }
             if case .answerLost? = fault {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))

@@ -19,6 +19,7 @@ extension SimulatedCluster {
         let identity = MemberIdentity(
             name: node.name, scope: "demo", connURL: "postgres://\(node.name)/postgres", apiURL: node.apiURL,
             nonce: UInt64(node.instance))
+        node.hasMachine = true
         node.machine = HAMachine(
             identity: identity, settings: node.settings,
             at: Moment(now: node.local(now), wall: wall, random: random.next()))
@@ -46,6 +47,7 @@ extension SimulatedCluster {
     package func killAgent(_ node: SimulatedMember) {
         guard node.machine != nil else { return }
         node.machine = nil
+        node.hasMachine = false
         node.instance += 1
         // Who asked hears that the connection ended.
         open = open.filter { $0.value.member != node.name }
@@ -69,6 +71,7 @@ extension SimulatedCluster {
     package func killHost(_ node: SimulatedMember) {
         open = open.filter { $0.value.member != node.name }
         node.machine = nil
+        node.hasMachine = false
         node.instance += 1
         node.inbox = []
         node.isHostDown = true

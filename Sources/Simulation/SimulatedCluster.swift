@@ -193,7 +193,7 @@ package final class SimulatedCluster {
     package func deliver(_ member: SimulatedMember, _ event: Event, after delay: Duration = .zero) {
         let instance = member.instance
         after(delay + member.turn) { [unowned self, unowned member] in
-            guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
+            guard member.instance == instance, member.hasMachine, !member.isHostDown else { return }
             if member.isFrozen || member.isHostPaused || !member.inbox.isEmpty {
                 member.inbox.append(event)
                 return
@@ -209,7 +209,7 @@ package final class SimulatedCluster {
         member.lastInOrder = due
         let instance = member.instance
         at(due) { [unowned self, unowned member] in
-            guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
+            guard member.instance == instance, member.hasMachine, !member.isHostDown else { return }
             if member.isFrozen || member.isHostPaused || !member.inbox.isEmpty {
                 member.inbox.append(event)
                 return
@@ -232,7 +232,7 @@ package final class SimulatedCluster {
         member.wakeNumber += 1
         let number = member.wakeNumber
         queue.push(max(now, member.global(reaction.wakeAt))) { [unowned self, unowned member] in
-            guard member.instance == instance, member.wakeNumber == number, member.machine != nil else { return }
+            guard member.instance == instance, member.wakeNumber == number, member.hasMachine else { return }
             if member.isFrozen || member.isHostPaused { return }
             self.handle(member, .wake)
         }

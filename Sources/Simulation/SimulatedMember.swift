@@ -8,8 +8,12 @@ package final class SimulatedMember {
     package var settings: MachineSettings
     package var apiURL: String
     package var machine: HAMachine?
+    /// Whether there is a machine: asking the machine itself copies it, and this is asked at every event.
+    var hasMachine = false
     /// Counts the agent's starts: what was meant for an earlier instance does not reach the next.
     var instance = 0
+    /// Counts the sessions opened or taken up: stores refuse the late requests of what had the session before.
+    var connection = 0
     package var handled = 0
     var wakeNumber = 0
     package var postgres = ModelPostgres()

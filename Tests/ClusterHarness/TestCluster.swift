@@ -9,15 +9,18 @@ package final class TestCluster {
     /// One member: its files, ports and processes.
     package final class Member {
         package let name: String
+        /// From one on.
+        package let number: Int
         package let host: Host
         package let restPort: Int
         package let postgresPort: Int
         package let directory: String
         package fileprivate(set) var agent: LocalProcess?
 
-        fileprivate init(name: String, host: Host, directory: String) throws {
-            self.name = name
-            self.host = host
+        fileprivate init(number: Int, host: Host?, directory: String) throws {
+            name = "pg\(number)"
+            self.number = number
+            self.host = host ?? .loopback
             self.restPort = try LocalPorts.take()
             self.postgresPort = try LocalPorts.take()
             self.directory = "\(directory)/\(name)"
@@ -62,8 +65,7 @@ package final class TestCluster {
         let network = plan.hasNetwork ? try Network() : nil
         self.network = network
         members = try (1...plan.members).map { number in
-            let name = "pg\(number)"
-            return try Member(name: name, host: try network?.addHost(name) ?? .loopback, directory: directory)
+            try Member(number: number, host: try network?.addHost("pg\(number)"), directory: directory)
         }
         do {
             if plan.store.hasServers {
@@ -73,9 +75,7 @@ package final class TestCluster {
                     case .etcd: "etcd"
                     case .consul: "consul"
                     }
-                // Consul's clients know one agent, here the only server.
-                let count = plan.store == .consul ? 1 : plan.ensemble
-                let hosts = try (1...count).compactMap { try network?.addHost("\(prefix)\($0)") }
+                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("\(prefix)\($0)") }
                 storeServers = try Self.startStore(plan, directory, environment.account, hosts)
             }
             for member in members {
@@ -103,8 +103,7 @@ package final class TestCluster {
                 ? try ZooKeeperServer.ensemble(of: plan.ensemble, directory: directory, account: account, hosts: hosts)
                 : [try ZooKeeperServer.single(directory: directory, account: account)]
         case .etcd: try EtcdServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
-        case .consul:
-            [try ConsulServer.single(directory: directory, account: account, host: hosts.first ?? .loopback)]
+        case .consul: try ConsulServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
         }
     }
 
@@ -152,7 +151,8 @@ package final class TestCluster {
             case .zooKeeper: "zookeeper:\n  hosts: [\(list)]"
             // Not past the proxies, or the followers, to the members that they would tell of.
             case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
-            case .consul: "consul:\n  host: '\(addresses.first ?? "")'"
+            // Each member knows the one agent on its own host: here one of the servers.
+            case .consul: "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
             }
         var parameters = plan.parameters
         if plan.archives {
