@@ -112,8 +112,9 @@ extension SimulatedCluster {
     /// The leader entry is this member's now: how much it may have missed is settled at this moment.
     private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?) {
         let terms = store.terms.suffix(2).map(\.fence)
-        // Who lost the memory of it on its disk, and in the store, cannot know.
-        if terms.count == 2, terms[1] <= terms[0], !node.isForgetful {
+        // Who has not heard of it before the store lost it, or lost the memory on its own disk, cannot know.
+        let knows = node.machine.map { $0.world.newestFence >= terms[0] } ?? false
+        if terms.count == 2, terms[1] <= terms[0], knows || exchangedAt == .distantPast {
             complain("\(node.name): the term \(terms[1]) comes after \(terms[0])")
         }
         let isNamed = request?.candidate == node.name
