@@ -23,6 +23,8 @@ public struct AgentStatus: Sendable {
     public var isFailsafeActive = false
     /// `failsafe_mode` is on.
     public var isFailsafeOn = false
+    /// The timeline of the data, running or not.
+    public var timeline: Timeline?
     /// The newest term heard of.
     public var newestFence = Fence.none
     public var ttl: Duration

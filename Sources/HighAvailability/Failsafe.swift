@@ -188,6 +188,16 @@ extension World {
         return view.sync
     }
 
+    /// Whether the leader entry is one of the past, in a store that was set back: nobody to be followed, unless whoever it
+    /// names shows that it lives by it.
+    public var isLeaderOfThePast: Bool {
+        guard let storeReturn, let leader = view?.leader, leader.name != me, isOld(leader.fence) else { return false }
+        if let peer = peers[leader.name], peer.isInRecovery == false, peer.askedAt >= storeReturn.seenAt {
+            return false
+        }
+        return now - storeReturn.seenAt < settings.ttl * FailsafeRules.oldEntryLeases
+    }
+
     /// Whether a term is older than one we have heard of.
     public func isOld(_ fence: Fence) -> Bool { fence < newestFence }
 }

@@ -140,7 +140,9 @@ extension HAMachine {
 
     /// The store proved the lease: what was granted is given back, and the term goes on as ever.
     mutating func endFailsafe(_ why: String) {
-        let asked = world.failsafePeers ?? []
+        // Other agents than ours know no withdrawal: they would take it for another request.
+        let ours = Set(world.otherMembers.filter(\.isMatriarch).map(\.name))
+        let asked = (world.failsafePeers ?? []).filter { ours.contains($0.name) }
         let round = world.failsafe.lastRound
         let wasActive = world.failsafe.isActive
         var fresh = FailsafeState()
@@ -292,6 +294,8 @@ extension HAMachine {
                 "failsafe.grant", .warning, "\(request.name) has lost the store: leaving the lead to it for a lease",
                 [Fact("holder", request.name), Fact("for_ms", milliseconds: lasts)])
         }
+        // Whoever gives its grant back gives back no other's.
+        if world.grant.holder != request.name { world.otherGrantsUntil = world.grant.until }
         world.grant.holder = request.name
         world.grant.until = max(world.grant.until, world.now + lasts)
         world.grant.lasts = max(lasts, world.grant.until - world.now)
@@ -313,7 +317,13 @@ extension HAMachine {
         for (id, pending) in world.pendingGrants {
             world.pendingGrants[id] = PendingGrant(request: pending.request, answer: .refused("Taken back"))
         }
-        forgetGrant()
+        if world.now < world.otherGrantsUntil {
+            world.grant.holder = ""
+            world.grant.until = world.otherGrantsUntil
+            persistGrant()
+        } else {
+            forgetGrant()
+        }
     }
 
     mutating func forgetGrant() {

@@ -71,8 +71,8 @@ extension HAMachine {
         judgeHolding(view)
         if let leader = view.leader {
             // An entry of the past in a store that was set back: nobody to be followed.
-            if world.storeReturn != nil, world.isOld(leader.fence) { return }
-            if leader.name != world.me, leader.fence >= world.newestFence { world.storeReturn = nil }
+            if world.isLeaderOfThePast { return }
+            if leader.name != world.me { world.storeReturn = nil }
             world.newestFence = max(world.newestFence, leader.fence)
             if before?.leader?.fence != leader.fence {
                 record(

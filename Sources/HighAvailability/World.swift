@@ -191,6 +191,8 @@ public struct World: Sendable {
     public var failsafe = FailsafeState()
     /// What we granted to another.
     public var grant = GrantRecord()
+    /// Until when what was granted to others than its holder lasts.
+    public var otherGrantsUntil: Instant = .distantPast
     /// Since when it is known that an earlier instance's grants are not.
     public var grantsLostSince: Instant?
     public var pendingGrants: [EffectID: PendingGrant] = [:]

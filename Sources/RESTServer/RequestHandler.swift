@@ -48,8 +48,14 @@ struct RequestHandler: Sendable {
         case "readiness":
             return .bare(HealthRules.isReady(query: request.query, status: control.status(), now: now()) ? 200 : 503)
         case "cluster":
-            guard let view = await view() else { return .errorPage(502) }
-            return .json(.object(ClusterDocument.make(view: view, scope: control.status().scope)))
+            let status = control.status()
+            // In failsafe what was seen last is what is: nothing of it may change.
+            guard let view = await view() ?? (status.isFailsafeActive ? status.view : nil) else {
+                return .errorPage(502)
+            }
+            var document = ClusterDocument.make(view: view, scope: status.scope)
+            if status.isFailsafeActive { document["failsafe_mode_is_active"] = true }
+            return .json(.object(document))
         case "history":
             guard let view = await view() else { return .errorPage(502) }
             return .json(view.history?.storedValue() ?? [])

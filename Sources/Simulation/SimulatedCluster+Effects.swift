@@ -42,13 +42,14 @@ extension SimulatedCluster {
         case .commit(let id, let change):
             let name = node.name
             let isSeen = change.writes.contains { store.model.tells($0) }
+            let known = node.machine?.world.newestFence ?? .none
             commit(
                 node, fault, isSeen,
                 { [unowned self] in
                     let isAcquire = change.writes.contains { if case .acquireLeader = $0 { true } else { false } }
                     let before = self.store.failover?.value
                     let outcome = self.store.commit(change, name: name, session: $0, at: self.now)
-                    if isAcquire, case .committed = outcome { self.acquired(node, before) }
+                    if isAcquire, case .committed = outcome { self.acquired(node, before, known) }
                     return outcome
                 }, { .committed(id, $0) })
         case .release(let id):
@@ -110,10 +111,10 @@ extension SimulatedCluster {
     }
 
     /// The leader entry is this member's now: how much it may have missed is settled at this moment.
-    private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?) {
+    private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?, _ known: Fence) {
         let terms = store.terms.suffix(2).map(\.fence)
-        // Who lost the memory of it on its disk, and in the store, cannot know.
-        if terms.count == 2, terms[1] <= terms[0], !node.isForgetful {
+        // Who has not heard of it before the store lost it, or lost the memory on its own disk, cannot know.
+        if terms.count == 2, terms[1] <= terms[0], known >= terms[0] || exchangedAt == .distantPast {
             complain("\(node.name): the term \(terms[1]) comes after \(terms[0])")
         }
         let isNamed = request?.candidate == node.name

@@ -70,8 +70,8 @@ extension SimulatedCluster {
         guard arrives(from: node, at: holder), wordsLost == 0 || !random.perMille(wordsLost) else { return }
         if case .granted(let lasts?, _) = answer, lasts > .zero, holder.round?.id == question.effect {
             // So long is this member bound, by what stands on its disk.
-            let until = node.grants?.holder == holder.name ? node.grants?.until : nil
-            if let until {
+            // One record is for all: it lasts as long as the longest.
+            if let until = node.grants?.until, until > node.local(now) - lasts, node.grants?.holder.isEmpty == false {
                 holder.round?.granted[node.name] = node.global(until)
             } else {
                 complain("\(node.name): a grant to \(holder.name) is answered that is not on disk")

@@ -152,6 +152,18 @@ import Testing
         #expect(agent.state.withLock { $0.reloads } == 2)
     }
 
+    @Test func theClusterIsShownInFailsafe() async throws {
+        agent.state.withLock { $0.freshView = nil }
+        #expect(await ask("GET", "/cluster").status == 502)
+        agent.change { $0.isFailsafeActive = true }
+        let answer = await ask("GET", "/cluster")
+        let document = try JSONValue.parse(try #require(answer.bodyText))
+        #expect(answer.status == 200 && document["failsafe_mode_is_active"]?.bool == true)
+        #expect(document["members"]?.array?.count == 3)
+        let status = try JSONValue.parse(try #require(await ask("GET", "/patroni").bodyText))
+        #expect(status["failsafe_mode_is_active"]?.bool == true && status["cluster_unlocked"] == nil)
+    }
+
     @Test func theFailsafeExchange() async throws {
         let patroni =
             #"{"name":"pg1","conn_url":"postgres://10.0.0.1:5432/postgres","api_url":"http://10.0.0.1:8008/patroni","slots":{"pg1":67419744,"pg2":67419000}}"#
@@ -167,9 +179,8 @@ import Testing
         #expect(request.name == "pg1" && request.lasts == nil && request.fence == nil)
         #expect(request.slots == ["pg1": LSN(67_419_744), "pg2": LSN(67_419_000)])
         // Ours says more.
-        _ = await ask(
-            "POST", "/failsafe",
-            body: #"{"name":"pg1","x_matriarch":{"lease_ms":4000,"term":"1.7","round":"12","instance":"\#(UInt64.max)"}}"#)
+        let ours = #""x_matriarch":{"lease_ms":4000,"term":"1.7","round":"12","instance":"\#(UInt64.max)"}"#
+        _ = await ask("POST", "/failsafe", body: #"{"name":"pg1",\#(ours)}"#)
         let own = try #require(agent.state.withLock { $0.grants.last })
         #expect(own.lasts == .seconds(4) && own.fence == Fence(era: 1, number: 7))
         #expect(own.round == 12 && own.instance == .max)

@@ -218,6 +218,8 @@
             }
             do throws(CallFailure) {
                 var late = 0
+                var attempts = 0
+                var last: Behind?
                 while true {
                     var pass = try await reader.pass(keys, sync: sync)
                     if sync { connection.state.withLock { $0.isSynced = true } }
@@ -228,16 +230,17 @@
                         pass = try await reader.pass(keys, sync: false)
                         rounds += 1
                     }
-                    // Another read may have overtaken this one; a store that went back does so again and again.
-                    if !note(pass, known: known) {
-                        late += 1
+                    // Another read may have overtaken this one; then the next pass shows more. A store that went back shows
+                    // the same old entry again and again.
+                    if let behind = note(pass, known: known) {
+                        late = behind == last ? late + 1 : 1
+                        last = behind
+                        attempts += 1
                         if late == 3 {
-                            // Each time synced, on one connection: no other read overtook this one. What was seen before
-                            // is not there any more.
                             wasSetBack()
                             known = 0
                         }
-                        if late > 4 { throw CallFailure(.wentBack, .answered) }
+                        if attempts > 8 { throw CallFailure(.wentBack, .answered) }
                         sync = true
                         continue
                     }
@@ -250,13 +253,22 @@
             }
         }
 
-        /// Remembers what a pass showed; false for one that is older than what was seen before.
-        private func note(_ pass: ReadPass, known: UInt64) -> Bool {
+        /// An entry that a pass showed older than it had been seen.
+        private struct Behind: Hashable {
+            var key: StoreKey
+            var modified: UInt64
+        }
+
+        /// Remembers what a pass showed, unless it is older than what was seen before: then what shows it.
+        private func note(_ pass: ReadPass, known: UInt64) -> Behind? {
             state.withLock { state in
-                for (key, modified) in pass.modified where modified < state.modified[key] ?? 0 { return false }
+                let behind = pass.modified.filter { $0.value < state.modified[$0.key] ?? 0 }
+                if let first = behind.min(by: { $0.key < $1.key }) {
+                    return Behind(key: first.key, modified: first.value)
+                }
                 for (key, modified) in pass.modified { state.modified[key] = modified }
                 state.newest = max(state.newest, pass.newest, known)
-                return true
+                return nil
             }
         }
 

@@ -94,9 +94,10 @@ enum FailsafeRules {
     /// An entry of the past, in a store that was set back, is nobody to be followed: what streams goes on streaming, and
     /// nothing is rewound to it or copied from it.
     static func oldLeader(_ world: World) -> Verdict? {
-        guard world.storeReturn != nil, let leader = world.view?.leader, leader.name != world.me,
-            world.isOld(leader.fence), case .none = world.lease, world.job == nil
-        else { return nil }
+        guard world.isLeaderOfThePast, let leader = world.view?.leader, case .none = world.lease, world.job == nil
+        else {
+            return nil
+        }
         let facts = [Fact("leader", leader.name), Fact("fence", leader.fence), Fact("newest_fence", world.newestFence)]
         if let control = world.control, !world.isPaused, world.isGuardReady, world.needsClone == nil,
             world.now >= world.nextJobAt

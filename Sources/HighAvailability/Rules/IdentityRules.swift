@@ -45,8 +45,7 @@ enum IdentityRules {
     /// A running standby whose cluster nobody has registered: begin with the primary.
     static func standbyBeforePrimary(_ world: World) -> Verdict? {
         guard let view = world.view, view.initialize == .absent, view.leader == nil, !world.isPaused,
-            world.isRunningStandby, case .none = world.lease, !world.hasSeenCluster, world.bootstrapped == nil,
-            world.newestFence == .none
+            world.isRunningStandby, case .none = world.lease, !world.hasSeenCluster, world.bootstrapped == nil
         else { return nil }
         let text =
             "this server is a standby and the cluster is not registered in the store yet: start the agent of the primary first"

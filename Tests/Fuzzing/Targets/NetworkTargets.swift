@@ -121,6 +121,7 @@ private struct FixedAgent: AgentControl {
         status.state = .running
         status.role = .replica
         status.isPaused = isPaused
+        status.isFailsafeOn = true
         status.tags = Tags(["zone": "a", "priority": 3])
         status.view = ClusterView(
             revision: StoreRevision(number: 7), requestedAt: Instant(nanoseconds: 999_000_000_000))
