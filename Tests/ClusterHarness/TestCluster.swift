@@ -168,7 +168,8 @@ package final class TestCluster {
             switch plan.store {
             case .embedded: "embedded:\n  path: \(directory)/store.db"
             case .zooKeeper:
-                "zookeeper:\n  hosts: [\(list)]" + (secrets["store"].map { "\n  auth_data: {demo: '\($0)'}" } ?? "")
+                "zookeeper:\n  hosts: [\(list)]"
+                    + (secrets["store"].map { "\n  auth_data: {digest: 'demo:\($0)'}" } ?? "")
             // Not past the proxies, or the followers, to the members that they would tell of.
             case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
             // Each member knows the one agent on its own host: here one of the servers.

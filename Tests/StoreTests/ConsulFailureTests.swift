@@ -114,7 +114,8 @@
             await proxy.set(.answersLost)
             guard
                 case .unknown = await commit(
-                    store, if: [.absent("leader")], .create("leader", bytes("pg1"), .session(session.id)))
+                    store, if: [.absent("leader")], within: .milliseconds(500),
+                    .create("leader", bytes("pg1"), .session(session.id)))
             else { throw CaseFailure("an answer that was lost is no answer") }
             // Not while nothing can be read.
             await #expect(throws: StoreError.self) {

@@ -7,7 +7,8 @@
 
     @testable import EtcdStore
 
-    /// A TCP proxy before a server, which does to connections what networks do.
+    /// A TCP proxy before a server, for what `FaultProxy` does not do: answers that are HTTP and yet no JSON, answers in
+    /// pieces of a few bytes, a connection that is cut at the very answer.
     final class EtcdProxy: Sendable {
         enum Mode: Hashable, Sendable {
             case pass

@@ -46,6 +46,8 @@
                     }
                 }
                 client.adopt(trial)
+                // Its query waits where the former section led.
+                watch.doubt()
                 settings.withLock { $0 = taken }
             } else {
                 await trial.close()

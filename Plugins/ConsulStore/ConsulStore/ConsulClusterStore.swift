@@ -20,7 +20,7 @@
         let checks: [String]
         let settings: Mutex<ConsulSettings>
         private let consistency: ConsulConsistency
-        private let watch: ChangeWatch
+        let watch: ChangeWatch
         private let registrar: ServiceRegistrar?
 
         /// How often a transaction is tried again whose guesses were out of date.
