@@ -82,7 +82,7 @@ extension HAMachine {
             conditions.append(.configurationVersion(view.configurationVersion))
             writes.append(.putConfiguration(configuration))
         }
-        if back.before.sync != view.sync, view.syncVersion == back.found.syncVersion {
+        if back.before.syncVersion != nil, back.before.sync != view.sync, view.syncVersion == back.found.syncVersion {
             conditions.append(.syncVersion(view.syncVersion))
             writes.append(.putSync(back.before.sync))
         }
