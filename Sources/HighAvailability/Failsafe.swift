@@ -184,7 +184,9 @@ extension World {
     /// The synchronous state that a race is judged by: of a store that has lost its data the one before.
     public var syncInForce: SyncState {
         guard let view else { return SyncState() }
-        if let back = storeReturn, view.syncVersion == back.found.syncVersion { return back.before.sync }
+        if let back = storeReturn, back.before.syncVersion != nil, view.syncVersion == back.found.syncVersion {
+            return back.before.sync
+        }
         return view.sync
     }
 

@@ -38,9 +38,9 @@ extension HAMachine {
 
     private mutating func noteReturn(_ view: ClusterView, before: ClusterView) {
         world.lowerRevision = nil
-        // Of several in a row the first knew the most.
-        world.storeReturn = StoreReturn(
-            seenAt: world.now, before: world.storeReturn?.before ?? before, found: view)
+        // Of several in a row the first knew the most, if it knew anything.
+        let first = world.storeReturn.flatMap { $0.before.systemIdentifier == nil ? nil : $0.before }
+        world.storeReturn = StoreReturn(seenAt: world.now, before: first ?? before, found: view)
         record(
             "store.returned", .warning,
             view.initialize == .absent
@@ -69,6 +69,11 @@ extension HAMachine {
         guard let back = world.storeReturn, let term = world.term, term.since >= back.seenAt || world.isLeaderEntryOurs
         else { return }
         guard !isCommitting("rebuild") else { return }
+        // An instance that began on the emptied store has seen nothing that could be written again.
+        guard back.before.systemIdentifier != nil else {
+            world.storeReturn = nil
+            return
+        }
         var conditions: [ClusterCondition] = [.leaderIsOurs]
         var writes: [ClusterWrite] = []
         if let configuration = back.before.configuration, configuration != view.configuration,
@@ -77,7 +82,7 @@ extension HAMachine {
             conditions.append(.configurationVersion(view.configurationVersion))
             writes.append(.putConfiguration(configuration))
         }
-        if back.before.sync != view.sync, view.syncVersion == back.found.syncVersion {
+        if back.before.syncVersion != nil, back.before.sync != view.sync, view.syncVersion == back.found.syncVersion {
             conditions.append(.syncVersion(view.syncVersion))
             writes.append(.putSync(back.before.sync))
         }
