@@ -221,7 +221,7 @@ public actor Agent {
             .started(
                 InstanceStart(
                     server: facts, marker: state.marker(), cachedConfiguration: cached,
-                    hasSavedSession: state.session() != nil)))
+                    hasSavedSession: state.session() != nil, grants: state.grants())))
     }
 
     private func loadCatalog() async {

@@ -16,6 +16,10 @@ public enum ClusterWrite: Hashable, Sendable {
     case putSync(SyncState)
     case putHistory(TimelineHistory)
     case putPromotions(PromotionRecords)
+    /// Who has to grant before a leader may go on without the store, by name: the URLs of their REST APIs.
+    case putFailsafe([String: String])
+    /// A new era of the site's fencing numbers.
+    case putEra(UInt32)
 }
 
 /// A condition under which a change is made.
@@ -31,6 +35,7 @@ public enum ClusterCondition: Hashable, Sendable {
     case statusVersion(EntryVersion?)
     case historyVersion(EntryVersion?)
     case memberVersion(String, EntryVersion?)
+    case eraVersion(EntryVersion?)
 }
 
 /// Writes that take effect together, if all conditions hold.

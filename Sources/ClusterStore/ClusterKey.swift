@@ -18,7 +18,7 @@ public enum ClusterKey {
     /// another one, whose own numbers begin anew. With it fencing numbers only grow.
     public static let era: StoreKey = "era"
     /// What a glimpse reads.
-    static let glimpsed: [StoreKey] = [leader, failover, configuration]
+    static let glimpsed: [StoreKey] = [leader, failover, configuration, era]
     static let memberPrefix = "members/"
 
     public static func member(_ name: String) -> StoreKey { memberPrefix + name }

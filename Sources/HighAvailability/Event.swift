@@ -97,11 +97,14 @@ public struct InstanceStart: Hashable, Sendable {
     public var cachedConfiguration: JSONObject?
     /// Whether a session of an earlier instance was saved under this boot.
     public var hasSavedSession: Bool
+    /// What an earlier instance granted; nil only where nothing can have been (tests).
+    public var grants: GrantFile?
 
     public init(
         server: ServerFacts, marker: PromotionMarker? = nil, cachedConfiguration: JSONObject? = nil,
-        hasSavedSession: Bool = false
+        hasSavedSession: Bool = false, grants: GrantFile? = nil
     ) {
+        self.grants = grants
         self.server = server
         self.marker = marker
         self.cachedConfiguration = cachedConfiguration
@@ -166,6 +169,11 @@ public enum Event: Hashable, Sendable {
     case duplicateProbed(isAlive: Bool)
     /// The history of the running server's timeline, from its own files.
     case localHistory(EffectID, TimelineHistory?)
+
+    /// A leader that has lost the store asks for our grant; answered by `answerGrant`.
+    case grantAsked(RequestID, GrantRequest)
+    /// What a member answered to ours.
+    case grantAnswered(EffectID, String, GrantAnswer)
 
     case asked(RequestID, OperatorRequest)
     /// SIGTERM or SIGINT: hand over what is led, stop, leave.

@@ -13,14 +13,19 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case slowStart, slowPromotion, hangingStop, failingStart, diskFull, heldReplication, rewindImpossible
     // Operators.
     case switchover, failover, restart, reinitialize, changeConfiguration, pause, stopAgent
+    // The store away for many leases, emptied, set back: drawn apart from the others.
+    case storeLost, storeEmptied, storeSetBack
     // Residual risks: tried only when asked for, and counted apart.
     case freezeGuardAndServer, pauseHost
 
     /// What no rule covers (safety rules, section 9): measured, not promised.
     package var isResidual: Bool { self == .freezeGuardAndServer || self == .pauseHost }
 
+    /// The store is not what it was.
+    package var isStoreLoss: Bool { self == .storeLost || self == .storeEmptied || self == .storeSetBack }
+
     /// Those that a run draws from unless it is told otherwise.
-    package static var usual: [FaultKind] { allCases.filter { !$0.isResidual } }
+    package static var usual: [FaultKind] { allCases.filter { !$0.isResidual && !$0.isStoreLoss } }
 }
 
 /// One fault of a plan: what, on whom, when and for how long.

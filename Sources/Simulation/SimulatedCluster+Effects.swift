@@ -42,13 +42,14 @@ extension SimulatedCluster {
         case .commit(let id, let change):
             let name = node.name
             let isSeen = change.writes.contains { store.model.tells($0) }
+            let known = node.machine?.world.newestFence ?? .none
             commit(
                 node, fault, isSeen,
                 { [unowned self] in
                     let isAcquire = change.writes.contains { if case .acquireLeader = $0 { true } else { false } }
                     let before = self.store.failover?.value
                     let outcome = self.store.commit(change, name: name, session: $0, at: self.now)
-                    if isAcquire, case .committed = outcome { self.acquired(node, before) }
+                    if isAcquire, case .committed = outcome { self.acquired(node, before, known) }
                     return outcome
                 }, { .committed(id, $0) })
         case .release(let id):
@@ -77,6 +78,10 @@ extension SimulatedCluster {
                 node.marker = marker
                 self.deliverInOrder(node, .persisted(id, succeeded: true))
             }
+        case .persistGrant(let id, let record): persist(node, id, record, fault)
+        case .requestGrants(let id, let peers, let request, let within):
+            requestGrants(node, id, peers, request, within)
+        case .answerGrant(let id, let answer): answerGrant(node, id, answer)
         case .checkpoint(let id):
             let isUp = node.postgres.run?.isReady == true && !node.isServerFrozen
             let started = node.postgres.run?.started
@@ -106,7 +111,12 @@ extension SimulatedCluster {
     }
 
     /// The leader entry is this member's now: how much it may have missed is settled at this moment.
-    private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?) {
+    private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?, _ known: Fence) {
+        let terms = store.terms.suffix(2).map(\.fence)
+        // Who has not heard of it before the store lost it, or lost the memory on its own disk, cannot know.
+        if terms.count == 2, terms[1] <= terms[0], known >= terms[0] || exchangedAt == .distantPast {
+            complain("\(node.name): the term \(terms[1]) comes after \(terms[0])")
+        }
         let isNamed = request?.candidate == node.name
         let isPaused = store.configuration?.value["pause"]?.bool == true
         node.boundAtAcquisition =
@@ -153,6 +163,7 @@ extension SimulatedCluster {
             } else {
                 node.session = self.store.open(lifetime: self.ttl, at: self.now)
             }
+            node.connection += 1
             node.proofs = []
             self.beat(node, node.instance, node.session)
             let isBehind = node.isViaFollower
@@ -210,7 +221,9 @@ extension SimulatedCluster {
                 return
             }
             if self.store.expire(at: self.now) { self.expired() }
-            let view = self.store.view(at: asked)
+            node.knownEra = max(node.knownEra, self.store.era)
+            let view = self.store.view(at: asked, known: node.knownEra)
+            if let configuration = view.configuration { node.cachedConfiguration = configuration }
             if case .glimpse = scope {
                 self.deliver(node, .glimpse(id, view.glimpse), after: back)
             } else {
@@ -232,8 +245,9 @@ extension SimulatedCluster {
             return
         }
         let delay: Duration = if case .late(let delay)? = fault { delay } else { storeDelay / 2 }
+        let connection = node.connection
         after(delay) { [unowned self, unowned node] in
-            guard self.answers(node) else {
+            guard self.answers(node), node.connection == connection else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
@@ -242,10 +256,7 @@ extension SimulatedCluster {
                 return
             }
             if self.store.expire(at: self.now) { self.expired() }
-            // A request of a session that has ended is refused, whoever sent it.
-            let outcome: ChangeOutcome =
-                self.store.sessions[session] == nil && node.session != session
-                ? .unknown("the session is gone") : apply(session)
+            let outcome = apply(session)
             if isSeen, case .committed = outcome { self.signalAll() }
             if case .answerLost? = fault {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
@@ -376,6 +387,9 @@ extension Effect {
         case .queryPeers: "queryPeers"
         case .watchPeers: "watchPeers"
         case .persistMarker: "persistMarker"
+        case .persistGrant: "persistGrant"
+        case .requestGrants: "requestGrants"
+        case .answerGrant: "answerGrant"
         case .checkpoint: "checkpoint"
         case .readHistory: "readHistory"
         case .callback: "callback"
@@ -388,7 +402,8 @@ extension Effect {
     var identifier: EffectID? {
         switch self {
         case .read(let id, _), .commit(let id, _), .renew(let id, _, _), .release(let id), .startJob(let id, _),
-            .persistMarker(let id, _), .checkpoint(let id), .readHistory(let id), .openSession(let id, _, _):
+            .persistMarker(let id, _), .persistGrant(let id, _), .requestGrants(let id, _, _, _), .checkpoint(let id),
+            .readHistory(let id), .openSession(let id, _, _):
             id
         default: nil
         }

@@ -21,7 +21,7 @@ extension SimulatedCluster {
         if known.term == fence {
             if known.isFrozen { return }
             if let old = known.deadlines, deadlines.end < old.end { return refuse("it would shrink") }
-        } else if node.postgres.run != nil, known.isEnforced, known.posture != .paused {
+        } else if node.postgres.run != nil, known.isEnforced, known.posture != .paused, known.posture != .failsafe {
             return refuse("PostgreSQL still runs under another term")
         }
         let isFirst = known.term != fence || known.deadlines == nil
@@ -94,7 +94,7 @@ extension SimulatedCluster {
                 return
             }
             node.guardian.isEnforced = false
-        case .primary:
+        case .primary, .failsafe:
             guard node.guardian.deadlines != nil else {
                 deliverInOrder(node, .postureRefused(posture, "no deadline is armed"), after: .milliseconds(1))
                 return

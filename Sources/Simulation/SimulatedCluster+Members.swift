@@ -19,6 +19,7 @@ extension SimulatedCluster {
         let identity = MemberIdentity(
             name: node.name, scope: "demo", connURL: "postgres://\(node.name)/postgres", apiURL: node.apiURL,
             nonce: UInt64(node.instance))
+        node.hasMachine = true
         node.machine = HAMachine(
             identity: identity, settings: node.settings,
             at: Moment(now: node.local(now), wall: wall, random: random.next()))
@@ -30,7 +31,8 @@ extension SimulatedCluster {
         let server: ServerFacts =
             node.postgres.run == nil ? .down(node.postgres.data, exit: nil) : .running(pid: 1, isAdopted: adopted)
         let begin = InstanceStart(
-            server: server, marker: marker ? node.marker : nil, cachedConfiguration: nil, hasSavedSession: resume)
+            server: server, marker: marker ? node.marker : nil, cachedConfiguration: node.cachedConfiguration,
+            hasSavedSession: resume, grants: grantFile(node))
         deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
@@ -45,6 +47,7 @@ extension SimulatedCluster {
     package func killAgent(_ node: SimulatedMember) {
         guard node.machine != nil else { return }
         node.machine = nil
+        node.hasMachine = false
         node.instance += 1
         // Who asked hears that the connection ended.
         open = open.filter { $0.value.member != node.name }
@@ -68,6 +71,7 @@ extension SimulatedCluster {
     package func killHost(_ node: SimulatedMember) {
         open = open.filter { $0.value.member != node.name }
         node.machine = nil
+        node.hasMachine = false
         node.instance += 1
         node.inbox = []
         node.isHostDown = true
@@ -77,6 +81,7 @@ extension SimulatedCluster {
         node.isHostPaused = false
         node.postgres.crash()
         node.guardian = ModelGuard()
+        node.isBootedAnew = true
         noticeSilence(of: node) { $0.isHostDown }
     }
 
@@ -265,7 +270,7 @@ extension SimulatedCluster {
     }
 
     /// The ensemble stops answering; its sessions run out at the end unless a new leader begins them anew.
-    func stopStore() {
+    package func stopStore() {
         isStoreStopped = true
         for member in all where member.storeReachable {
             member.proofs = []
@@ -273,7 +278,7 @@ extension SimulatedCluster {
         }
     }
 
-    func startStore(electsLeader: Bool) {
+    package func startStore(electsLeader: Bool) {
         guard isStoreStopped else { return }
         isStoreStopped = false
         if electsLeader { store.renewAll(at: now) }

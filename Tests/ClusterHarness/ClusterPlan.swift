@@ -42,6 +42,8 @@ package struct ClusterPlan: Sendable, Hashable {
     package var diskBytes: UInt64?
     /// PostgreSQL's parameters besides the usual ones.
     package var parameters: [String: String] = [:]
+    /// Whether the dynamic configuration begins with `failsafe_mode: true`.
+    package var hasFailsafe = false
     /// Whether WAL is archived, by a command that hangs while the file `hang` is in the cluster's directory.
     package var archives = false
     /// `loop_wait` and `retry_timeout`, in seconds.

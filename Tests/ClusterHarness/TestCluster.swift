@@ -9,15 +9,18 @@ package final class TestCluster {
     /// One member: its files, ports and processes.
     package final class Member {
         package let name: String
+        /// From one on.
+        package let number: Int
         package let host: Host
         package let restPort: Int
         package let postgresPort: Int
         package let directory: String
         package fileprivate(set) var agent: LocalProcess?
 
-        fileprivate init(name: String, host: Host, directory: String) throws {
-            self.name = name
-            self.host = host
+        fileprivate init(number: Int, host: Host?, directory: String) throws {
+            name = "pg\(number)"
+            self.number = number
+            self.host = host ?? .loopback
             self.restPort = try LocalPorts.take()
             self.postgresPort = try LocalPorts.take()
             self.directory = "\(directory)/\(name)"
@@ -64,8 +67,7 @@ package final class TestCluster {
         let network = plan.hasNetwork ? try Network() : nil
         self.network = network
         members = try (1...plan.members).map { number in
-            let name = "pg\(number)"
-            return try Member(name: name, host: try network?.addHost(name) ?? .loopback, directory: directory)
+            try Member(number: number, host: try network?.addHost("pg\(number)"), directory: directory)
         }
         secrets["superuser"] = password
         if plan.hasSecrets {
@@ -83,11 +85,8 @@ package final class TestCluster {
                     case .etcd: "etcd"
                     case .consul: "consul"
                     }
-                // Consul's clients know one agent, here the only server.
-                let count = plan.store == .consul ? 1 : plan.ensemble
-                let hosts = try (1...count).compactMap { try network?.addHost("\(prefix)\($0)") }
-                storeServers = try Self.startStore(
-                    plan, directory, environment.account, hosts, token: secrets["store"])
+                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("\(prefix)\($0)") }
+                storeServers = try Self.startStore(plan, directory, environment.account, hosts, token: secrets["store"])
             }
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
@@ -115,10 +114,8 @@ package final class TestCluster {
                 : [try ZooKeeperServer.single(directory: directory, account: account)]
         case .etcd: try EtcdServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
         case .consul:
-            [
-                try ConsulServer.single(
-                    directory: directory, account: account, host: hosts.first ?? .loopback, token: token)
-            ]
+            try ConsulServer.started(
+                plan.ensemble, directory: directory, account: account, hosts: hosts, token: token)
         }
     }
 
@@ -175,8 +172,10 @@ package final class TestCluster {
                     + (secrets["store"].map { "\n  auth_data: {digest: 'demo:\($0)'}" } ?? "")
             // Not past the proxies, or the followers, to the members that they would tell of.
             case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
+            // Each member knows the one agent on its own host: here one of the servers.
             case .consul:
-                "consul:\n  host: '\(addresses.first ?? "")'" + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
+                "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
+                    + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
             }
         let authentication =
             secrets["restapi"].map { "  authentication: {username: operator, password: '\($0)'}\n" } ?? ""
@@ -199,8 +198,10 @@ package final class TestCluster {
             bootstrap:
               dcs:
                 ttl: \(ttl)
-                loop_wait: \(plan.loopWait)
-                retry_timeout: \(plan.retryTimeout)
+            // Each member knows the one agent on its own host: here one of the servers.
+            case .consul:
+                "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
+                    + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
                 postgresql:
                   use_pg_rewind: true
                   use_slots: \(plan.usesSlots)
@@ -269,9 +270,18 @@ package final class TestCluster {
         }
     }
 
+    /// Every answer of the store takes so long, where the members have proxies.
+    package func slowStore(by seconds: Double) throws {
+        try check(plan.hasStoreLinks, "the members have no proxies to the store")
+        for link in storeLinks.values.joined() { link.delayAnswers(by: seconds) }
+    }
+
     /// Everybody hears everybody again.
     package func healNetwork() throws {
-        for link in storeLinks.values.joined() { link.cut([]) }
+        for link in storeLinks.values.joined() {
+            link.cut([])
+            link.delayAnswers(by: 0)
+        }
         try network?.heal()
     }
 
