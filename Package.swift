@@ -189,7 +189,10 @@ let package = Package(
             ]),
         tests(
             "AgentRuntimeTests",
-            ["AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", logging]),
+            [
+                "AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", "PeerClient",
+                "PluginInterfaces", logging,
+            ]),
         tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
         tests("FaultTests", ["fault-campaign", "ClusterHarness", "ClusterModel"]),
 

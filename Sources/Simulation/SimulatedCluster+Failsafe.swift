@@ -84,7 +84,7 @@ extension SimulatedCluster {
     /// True when the members' grants are behind a deadline: then it is theirs to be judged by.
     func judgeGrants(_ member: SimulatedMember, _ deadlines: LeaseDeadlines) -> Bool {
         let end = member.global(deadlines.end)
-        if let listed = store.failsafe?.value, listed.keys.allSatisfy({ $0 == member.name }) {
+        if let listed = store.failsafe?.value ?? lastListed, listed.keys.allSatisfy({ $0 == member.name }) {
             // Nobody else may lead: there is nobody to ask.
             member.backedUntil = max(member.backedUntil, end)
             return true
@@ -139,6 +139,7 @@ extension SimulatedCluster {
         }
         isStoreStopped = true
         exchangedAt = now
+        lastListed = store.failsafe?.value ?? lastListed
         change(&store)
         tally["stores exchanged", default: 0] += 1
         startStore(electsLeader: false)

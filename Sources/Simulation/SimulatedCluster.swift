@@ -75,6 +75,8 @@ package final class SimulatedCluster {
     var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String)] = [:]
     /// When the store's data was last another from one moment to the next.
     var exchangedAt = Instant.distantPast
+    /// The list of members that the store had before.
+    var lastListed: [String: String]?
     /// Nothing goes wrong any more.
     var isHealed = false
 

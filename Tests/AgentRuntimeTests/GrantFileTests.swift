@@ -1,6 +1,7 @@
 import ClusterModel
 import Glibc
 import HighAvailability
+import PeerClient
 import PluginInterfaces
 import Testing
 

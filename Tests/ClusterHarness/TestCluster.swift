@@ -198,10 +198,9 @@ package final class TestCluster {
             bootstrap:
               dcs:
                 ttl: \(ttl)
-            // Each member knows the one agent on its own host: here one of the servers.
-            case .consul:
-                "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
-                    + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
+                loop_wait: \(plan.loopWait)
+                retry_timeout: \(plan.retryTimeout)
+                failsafe_mode: \(plan.hasFailsafe)
                 postgresql:
                   use_pg_rewind: true
                   use_slots: \(plan.usesSlots)

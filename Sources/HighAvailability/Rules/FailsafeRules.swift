@@ -67,7 +67,7 @@ enum FailsafeRules {
     /// A store that went back, or was emptied: whoever led by what it had said before may do so for a lease.
     static func returned(_ world: World) -> Verdict? {
         guard let since = world.storeReturn?.seenAt, case .none = world.lease, let view = world.view,
-            view.leader == nil, !world.isPaused
+            view.leader == nil, !world.isPaused, !world.isRunningPrimary
         else { return nil }
         // The last holder itself needs not wait for itself.
         if world.endedTerms.contains(world.newestFence) { return nil }
