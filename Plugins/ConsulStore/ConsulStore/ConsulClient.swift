@@ -25,7 +25,7 @@
             var isClosed = false
         }
         private let state: Mutex<State>
-        /// Told when a host has left a call without an answer in time.
+        /// Told when a host has left a call without an answer in time, or has answered that it cannot serve.
         let onSilence = Mutex<(@Sendable () -> Void)?>(nil)
 
         /// By which calls go, with the connections that are open. A reload replaces it; it ends with its last call.
@@ -99,7 +99,10 @@
                 let (way, index, isClosed) = state.withLock { ($0.way, $0.current, $0.isClosed) }
                 if isClosed { return .failure(ConsulFailure(.notSent, .closed, "the store was closed")) }
                 switch await Self.send(call, by: way, to: way.endpoints[index], within: left) {
-                case .success(let answer): return .success(answer)
+                case .success(let answer):
+                    // Without a leader, say: a query that waits there hears nothing either.
+                    if answer.status >= 500, !call.isWatch { onSilence.withLock { $0 }?() }
+                    return .success(answer)
                 case .failure(let reason):
                     failure = reason
                     if reason.error.code == .closed { return .failure(reason) }
