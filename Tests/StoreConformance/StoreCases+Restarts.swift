@@ -22,7 +22,6 @@ extension StoreCases {
         let before = try await two.read()
         let count = log.count
         try await restart()
-        #expect(await log.first(after: count, within: .seconds(20)) { $0.isNews } != nil)
         var after: StoreSnapshot?
         _ = await eventually(within: .seconds(20)) {
             after = try? await two.read()
@@ -39,6 +38,9 @@ extension StoreCases {
             return renewed
         }
         #expect(renewed, "the session did not outlive the restart")
+        // A watch may go on where it stood without a word; what changes from now on it tells.
+        #expect(await one.commit(.put("config", bytes("{\"ttl\":30}"), .permanent)).isCommitted)
+        #expect(await log.first(after: count, within: .seconds(20)) { $0.isNews } != nil)
         #expect(await two.acquireLeader().isRefused)
         await one.close()
         await two.close()
