@@ -18,7 +18,7 @@
 #
 # With `faults`:
 #   --list           print the catalogue
-#   --full           every fault on every store (an hour) instead of the short list
+#   --full           every fault on every store (half an hour and more for each) instead of the short list
 #   --fault NAME     this one; may be repeated, and end in *
 #   --rounds N       how often each is done
 #   --store NAME     zooKeeper (the default; with --full each in turn), etcd, consul or embedded; may be repeated
@@ -300,7 +300,7 @@ case $selection in system | all) run_suites system --no-parallel -- "${SYSTEM[@]
 # Faults: a program of their own, whose closing line is counted.
 run_faults() {
     say "Faults: the report will be $report/report.html"
-    rm -f "$report"/{embedded,zooKeeper,consul}-*.{svg,tsv,log} 2>/dev/null
+    rm -f "$report"/{embedded,zooKeeper,etcd,consul}-*.{svg,tsv,log} 2>/dev/null
     heartbeat 'faults' "$programs/fault-campaign" --report "$report" ${campaign[@]+"${campaign[@]}"} | tee "$log"
     local status=${PIPESTATUS[0]} closing
     closing=$(grep -a -E '^ *[0-9]+ passed, [0-9]+ failed, ' "$log" | tail -n 1)

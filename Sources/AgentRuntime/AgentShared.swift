@@ -45,18 +45,30 @@ public final class AgentShared: Sendable {
 
     /// Hands a request on and waits for its answer.
     func ask(_ send: (RequestID) -> Void) async -> OperatorAnswer {
+        await wait(send, orWhenClosed: OperatorAnswer(.unavailable, "the agent is leaving")) { $0.waiting[$1] = $2 }
+    }
+
+    /// Hands another leader's request for a grant on, and waits for what becomes of it.
+    func askGrant(_ send: (RequestID) -> Void) async -> GrantAnswer {
+        await wait(send, orWhenClosed: .refused("The agent is leaving")) { $0.grants[$1] = $2 }
+    }
+
+    private func wait<Answer: Sendable>(
+        _ send: (RequestID) -> Void, orWhenClosed refusal: Answer,
+        keep: (inout State, RequestID, CheckedContinuation<Answer, Never>) -> Void
+    ) async -> Answer {
         await withCheckedContinuation { waiter in
             let id = state.withLock { state -> RequestID? in
                 if state.isClosed { return nil }
                 state.last += 1
                 let id = RequestID(state.last)
-                state.waiting[id] = waiter
+                keep(&state, id, waiter)
                 return id
             }
             if let id {
                 send(id)
             } else {
-                waiter.resume(returning: OperatorAnswer(.unavailable, "the agent is leaving"))
+                waiter.resume(returning: refusal)
             }
         }
     }
@@ -64,24 +76,6 @@ public final class AgentShared: Sendable {
     func answer(_ id: RequestID, _ answer: OperatorAnswer) {
         let waiter = state.withLock { $0.waiting.removeValue(forKey: id) }
         waiter?.resume(returning: answer)
-    }
-
-    /// Hands another leader's request for a grant on, and waits for what becomes of it.
-    func askGrant(_ send: (RequestID) -> Void) async -> GrantAnswer {
-        await withCheckedContinuation { waiter in
-            let id = state.withLock { state -> RequestID? in
-                if state.isClosed { return nil }
-                state.last += 1
-                let id = RequestID(state.last)
-                state.grants[id] = waiter
-                return id
-            }
-            if let id {
-                send(id)
-            } else {
-                waiter.resume(returning: .refused("The agent is leaving"))
-            }
-        }
     }
 
     func answer(_ id: RequestID, _ answer: GrantAnswer) {

@@ -3,8 +3,9 @@
     import Glibc
 
     /// The access list in the library's form.
+    ///
+    /// Sound as `Sendable`: written in `init` alone, and freed with the last reference.
     final class AccessListMemory: @unchecked Sendable {
-        // Written in init only.
         let vector: UnsafeMutablePointer<ACL_vector>
         private let rules: UnsafeMutablePointer<ACL>
         private var texts: [UnsafeMutablePointer<CChar>] = []
