@@ -16,6 +16,14 @@ public enum ClusterWrite: Hashable, Sendable {
     case putSync(SyncState)
     case putHistory(TimelineHistory)
     case putPromotions(PromotionRecords)
+    /// No synchronous state: what an earlier copy left behind goes.
+    case removeSync
+    /// The site's era, which rises when the cluster moves to another store.
+    case putEra(UInt32)
+    /// A copy that never ruled goes: every permanent key.
+    case removeCopy
+    /// The key `migration`; nil deletes it.
+    case putMigration(MigrationMark?)
 }
 
 /// A condition under which a change is made.
@@ -31,6 +39,7 @@ public enum ClusterCondition: Hashable, Sendable {
     case statusVersion(EntryVersion?)
     case historyVersion(EntryVersion?)
     case memberVersion(String, EntryVersion?)
+    case migrationVersion(EntryVersion?)
 }
 
 /// Writes that take effect together, if all conditions hold.

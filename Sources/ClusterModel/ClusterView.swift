@@ -47,6 +47,9 @@ public struct ClusterView: Hashable, Sendable {
     public var promotionsVersion: EntryVersion?
     public var failsafe: [String: String]?
     public var failsafeVersion: EntryVersion?
+    /// Whether the cluster moves to another store, or came from one.
+    public var migration: MigrationMark?
+    public var migrationVersion: EntryVersion?
     /// What could not be read, for the log: once per change, not once per read.
     public var problems: [String]
 

@@ -97,11 +97,14 @@ public struct InstanceStart: Hashable, Sendable {
     public var cachedConfiguration: JSONObject?
     /// Whether a session of an earlier instance was saved under this boot.
     public var hasSavedSession: Bool
+    /// What was recorded of a migration to another store.
+    public var migration: MigrationRecord?
 
     public init(
         server: ServerFacts, marker: PromotionMarker? = nil, cachedConfiguration: JSONObject? = nil,
-        hasSavedSession: Bool = false
+        hasSavedSession: Bool = false, migration: MigrationRecord? = nil
     ) {
+        self.migration = migration
         self.server = server
         self.marker = marker
         self.cachedConfiguration = cachedConfiguration
@@ -121,7 +124,7 @@ public enum JobEnd: Hashable, Sendable {
 }
 
 /// Everything that can happen to a member.
-public enum Event: Hashable, Sendable {
+public indirect enum Event: Hashable, Sendable {
     /// The instant asked for by the last reaction has come.
     case wake
     case started(InstanceStart)
@@ -166,6 +169,13 @@ public enum Event: Hashable, Sendable {
     case duplicateProbed(isAlive: Bool)
     /// The history of the running server's timeline, from its own files.
     case localHistory(EffectID, TimelineHistory?)
+
+    /// What came of something at the other store.
+    case other(OtherStoreEvent)
+    /// Something was told by a store, the first or a later one that this instance lives on; see `World.storeNumber`.
+    case from(store: Int, Event)
+    /// The other store of this migration can be reached from here; nil: of none any more.
+    case prepared(String?, store: String?)
 
     case asked(RequestID, OperatorRequest)
     /// SIGTERM or SIGINT: hand over what is led, stop, leave.

@@ -252,10 +252,12 @@ extension HAMachine {
                 end(term, "a renewal came too late", .immediate)
                 return
             }
-            guard deadlines.end > term.deadlines.end else { return }
+            world.migration?.heldBack = deadlines
+            let deadlines = allowed(deadlines)
+            guard deadlines.end > term.deadlines.end, deadlines.covers(term.deadlines) else { return }
             term.deadlines = deadlines
             world.lease = .held(term)
-            emit(.arm(term.fence, deadlines))
+            emit(armed(term))
         case .unresolved:
             world.earlyProof = deadlines
         case .proving(let fence, _):
@@ -271,7 +273,7 @@ extension HAMachine {
         world.lease = .held(term)
         world.race = nil
         world.isSilent = false
-        emit(.arm(term.fence, term.deadlines))
+        emit(armed(term))
         record(
             "lease.acquired", .action, "the lease is ours",
             [
@@ -440,6 +442,9 @@ extension HAMachine {
         let label = world.commits.removeValue(forKey: id)
         var isCommitted = false
         if case .committed = outcome { isCommitted = true }
+        if label == "cut" { return absorb(cut: outcome) }
+        if label == "revoke" { return absorb(revocation: outcome) }
+        if label == "announce" { noteAnnounced(id, outcome) }
         if case .acquiring(id) = world.lease {
             switch outcome {
             case .committed, .unknown:

@@ -31,7 +31,9 @@ public struct HAMachine: Sendable {
         Rule(ask: IdentityRules.unusableData),
         Rule(ask: LeaseRules.ending),
         Rule(ask: LeaseRules.ownedWithoutTerm),
+        Rule(ask: MigrationRules.cutting),
         Rule(ask: StoppingRules.stopping),
+        Rule(ask: MigrationRules.movedAway),
         Rule(ask: IdentityRules.otherCluster),
         Rule(ask: IdentityRules.standbyBeforePrimary),
         Rule(ask: LeaseRules.writableWithoutLease),
@@ -42,6 +44,7 @@ public struct HAMachine: Sendable {
         Rule(ask: HandoverRules.steps),
         Rule(ask: LeaseRules.settling),
         Rule(ask: RestartRules.restart),
+        Rule(ask: MigrationRules.notHereYet),
         Rule(ask: BootstrapRules.finish),
         Rule(ask: BootstrapRules.noData),
         Rule(ask: LeaderRules.lead),
@@ -70,6 +73,7 @@ public struct HAMachine: Sendable {
             keepLease()
             guard decide() else { break }
         }
+        keepMigration()
         keepReading()
         keepSampling()
         keepRace()

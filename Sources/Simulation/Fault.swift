@@ -13,6 +13,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case slowStart, slowPromotion, hangingStop, failingStart, diskFull, heldReplication, rewindImpossible
     // Operators.
     case switchover, failover, restart, reinitialize, changeConfiguration, pause, stopAgent
+    // To another store, and one of the two out of reach.
+    case migrate, oneStoreOutage, cutOneStore
     // Residual risks: tried only when asked for, and counted apart.
     case freezeGuardAndServer, pauseHost
 

@@ -40,6 +40,7 @@ package struct ModelStore {
     package var sync: Entry<SyncState>?
     package var history: Entry<TimelineHistory>?
     package var promotions: Entry<PromotionRecords>?
+    package var migration: Entry<MigrationMark>?
     /// Who held the leader entry, one after another.
     package var terms: [(name: String, fence: Fence)] = []
 
@@ -140,6 +141,8 @@ package struct ModelStore {
         view.historyVersion = history?.version
         view.promotions = promotions?.value ?? PromotionRecords()
         view.promotionsVersion = promotions?.version
+        view.migration = migration?.value
+        view.migrationVersion = migration?.version
         return view
     }
 
@@ -176,6 +179,7 @@ package struct ModelStore {
         case .statusVersion(let version): return compare(status?.version, version, "status")
         case .historyVersion(let version): return compare(history?.version, version, "history")
         case .memberVersion(let member, let version): return compare(members[member]?.version, version, member)
+        case .migrationVersion(let version): return compare(migration?.version, version, "migration")
         }
     }
 
@@ -216,6 +220,18 @@ package struct ModelStore {
         case .putSync(let value): put(&sync, value)
         case .putHistory(let value): put(&history, value)
         case .putPromotions(let value): put(&promotions, value)
+        case .removeSync: sync = nil
+        case .putEra(let value): era = value
+        case .putMigration(let value?): put(&migration, value)
+        case .putMigration(nil): migration = nil
+        case .removeCopy:
+            initialize = nil
+            configuration = nil
+            status = nil
+            history = nil
+            promotions = nil
+            sync = nil
+            migration = nil
         }
     }
 

@@ -15,8 +15,25 @@ package final class SimulatedMember {
     package var postgres = ModelPostgres()
     package var guardian = ModelGuard()
     package var marker: PromotionMarker?
-    package var session: SessionID?
-    package var storeReachable = true
+    /// Its session with the store that it lives on.
+    package var session: SessionID? {
+        get { sessions[home] }
+        set { sessions[home] = newValue }
+    }
+    /// By store: the next one's too while the cluster moves.
+    package var sessions: [Int: SessionID] = [:]
+    /// The number of the store that it lives on; the first is 0.
+    package var home = 0
+    /// That number as its record on disk has it, and the one at this instance's start.
+    var recordedHome = 0
+    var firstHome = 0
+    /// The store that it was made ready for and the migration, on disk; and the one that it knows to be over.
+    var prepared: (number: Int, id: String)?
+    var movedBy: String?
+    /// Stores that it does not reach while it reaches others.
+    var cutFrom: Set<Int> = []
+    package var isStoreCut = false
+    package var storeReachable: Bool { !isStoreCut && !cutFrom.contains(home) }
     package var isHostDown = false
     /// The agent's process is stopped.
     package var isFrozen = false
@@ -50,8 +67,8 @@ package final class SimulatedMember {
     var isViaFollower = false
     /// The store's answers reach it so much later; its requests go out at once.
     var answersLate: Duration = .zero
-    /// When this session's proofs were sent, the newest last.
-    var proofs: [Instant] = []
+    /// When the proofs of each store's session were sent, the newest last.
+    var proofs: [Int: [Instant]] = [:]
     /// Nanoseconds that this host's clock is ahead, and how many millionths it runs too fast.
     var clockOffset: Int64 = 0
     var clockDrift: Int64 = 0
