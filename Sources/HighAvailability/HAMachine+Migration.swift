@@ -223,8 +223,10 @@ extension HAMachine {
             guard case .copying(id)? = world.migration?.phase else { break }
             switch outcome {
             case .committed, .unknown: enter(.claiming(nil))
-            case .refused(let why): takeBack("the new store did not take the copy: \(why)")
-            case .notSent(let why): retry(.looking(nil), why)
+            // Consul keeps an entry that was lost from everybody for a while; what is there decides.
+            case .refused(let why), .notSent(let why):
+                world.copied = nil
+                retry(.looking(nil), "the new store did not take the copy: \(why)")
             }
         case .renewed(let id, let outcome):
             if world.migration == nil { return absorb(renewal: id, outcome) }
@@ -500,7 +502,6 @@ extension HAMachine {
     /// Back to where it began: the old store rules, and what is in the new one goes.
     private mutating func takeBack(_ why: String) {
         guard let migration = world.migration else { return }
-        world.migration?.failure = why
         record(
             "migration.back", .warning, "the migration is taken back: \(why)",
             [Fact("migration", migration.id), Fact("step", migration.step), Fact("failure", migration.failure)])

@@ -158,6 +158,9 @@ public struct HAMachine: Sendable {
         status.nextRunBy = reaction.wakeAt
         status.decisions = recent
         status.checkpointAfterPromotePending = world.checkpointPending
+        status.storeMigration = StoreMigrationStatus(
+            prepared: world.prepared, movedTo: world.movedTo, running: world.migration?.id, step: world.migration?.step,
+            movedAway: world.movedAway?.id)
         return status
     }
 }

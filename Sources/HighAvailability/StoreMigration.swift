@@ -119,6 +119,30 @@ public struct StoreMigration: Hashable, Sendable {
     }
 }
 
+/// What an agent says of a migration to another store.
+public struct StoreMigrationStatus: Hashable, Sendable {
+    /// The migration that this member knows the other store of.
+    public var prepared: String?
+    /// The migration that brought the cluster to the store that this member lives on.
+    public var movedTo: String?
+    /// The migration that this member carries out, and the step that it is at.
+    public var running: String?
+    public var step: String?
+    /// The cluster has moved to a store that this member was not told of.
+    public var movedAway: String?
+
+    public init(
+        prepared: String? = nil, movedTo: String? = nil, running: String? = nil, step: String? = nil,
+        movedAway: String? = nil
+    ) {
+        self.prepared = prepared
+        self.movedTo = movedTo
+        self.running = running
+        self.step = step
+        self.movedAway = movedAway
+    }
+}
+
 extension LeaseDeadlines {
     /// What both allow.
     static func both(_ one: LeaseDeadlines, _ other: LeaseDeadlines) -> LeaseDeadlines {

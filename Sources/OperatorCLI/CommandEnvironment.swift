@@ -35,6 +35,10 @@ public struct CommandEnvironment: Sendable {
     var openStore: @Sendable (_ path: String) throws -> OpenedStore = { path in
         throw CommandFailure("\(path): this program has no store plugins")
     }
+    /// The store section of a file; the environment's variables do not count, nor the rest of it.
+    var readStoreSection: @Sendable (_ path: String) throws -> (name: String, section: JSONValue) = { path in
+        throw CommandFailure("\(path): this program has no store plugins")
+    }
     /// Writes a file for its owner alone, as a whole or not at all.
     public var writeFile: @Sendable (_ path: String, _ text: String) throws -> Void = { path, _ in
         throw CommandFailure("cannot write \(path)")

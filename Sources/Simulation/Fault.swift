@@ -21,8 +21,11 @@ package enum FaultKind: String, CaseIterable, Sendable {
     /// What no rule covers (safety rules, section 9): measured, not promised.
     package var isResidual: Bool { self == .freezeGuardAndServer || self == .pauseHost }
 
+    /// Those of a cluster that moves to another store: they come beside the others, see `Scenario`.
+    package var isOfMigrations: Bool { self == .migrate || self == .oneStoreOutage || self == .cutOneStore }
+
     /// Those that a run draws from unless it is told otherwise.
-    package static var usual: [FaultKind] { allCases.filter { !$0.isResidual } }
+    package static var usual: [FaultKind] { allCases.filter { !$0.isResidual && !$0.isOfMigrations } }
 }
 
 /// One fault of a plan: what, on whom, when and for how long.

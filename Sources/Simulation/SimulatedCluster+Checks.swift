@@ -26,7 +26,9 @@ extension SimulatedCluster {
             if first == nil { first = member }
             if writers > 1 {
                 complain("\(first?.name ?? "") and \(member.name) can both acknowledge")
-            } else if !isStoreStopped, !stoppedStores.contains(ruling), !store.wasLeaderDeleted, store.leader?.value.name != member.name {
+            } else if !isStoreStopped, !stoppedStores.contains(ruling), !store.wasLeaderDeleted,
+                store.leader?.value.name != member.name
+            {
                 complain("\(member.name) can acknowledge and \(store.leader?.value.name ?? "nobody") holds the lease")
             }
         }
@@ -47,7 +49,8 @@ extension SimulatedCluster {
 
     /// Whatever a deadline was reckoned from, the store has promised at least as much.
     func judgeDeadline(_ member: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
-        guard let id = member.sessions[ruling], let session = store.sessions[id], store.leader?.value.session == id else {
+        guard let id = member.sessions[ruling], let session = store.sessions[id], store.leader?.value.session == id
+        else {
             return
         }
         let end = member.global(deadlines.end)

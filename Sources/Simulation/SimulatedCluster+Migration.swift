@@ -77,13 +77,16 @@ extension SimulatedCluster {
         }
     }
 
-    /// An operator moves the cluster: members are told of the new store one after another, then the leader is asked.
     func beginMigration(_ fault: Fault) {
+        if ruling < 3 { migrate(to: fault.choice >> 8 % 2 == 0 ? stores[0].model : .etcd) }
+    }
+
+    /// An operator moves the cluster: members are told of the new store one after another, then the leader is asked.
+    package func migrate(to model: StoreModel = .plain) {
         let next = ruling + 1
-        guard next < 4 else { return }
         if !stores.indices.contains(next) {
             var store = ModelStore()
-            store.model = fault.choice >> 8 % 2 == 0 ? stores[0].model : .etcd
+            store.model = model
             stores.append(store)
         }
         attempts += 1
@@ -109,16 +112,18 @@ extension SimulatedCluster {
         // The operator, or the command, takes the record back from nobody: a record of what never was does no harm.
     }
 
-    func stopOne(_ number: Int) {
+    package func stopOne(_ number: Int) {
         guard !stoppedStores.contains(number) else { return }
         stoppedStores.insert(number)
         for member in all {
             member.proofs[number] = []
-            if member.home == number { tell(member, .storeDisconnected("no server answers"), after: .milliseconds(300)) }
+            if member.home == number {
+                tell(member, .storeDisconnected("no server answers"), after: .milliseconds(300))
+            }
         }
     }
 
-    func startOne(_ number: Int) {
+    package func startOne(_ number: Int) {
         guard stoppedStores.remove(number) != nil, stores.indices.contains(number), !isStoreStopped else { return }
         if stores[number].expire(at: now) { expired(number) }
         for member in all where member.home == number && !member.isStoreCut && !member.cutFrom.contains(number) {

@@ -32,7 +32,7 @@ package final class SimulatedCluster {
 
     package private(set) var now = SimulatedCluster.origin
     /// The stores, in the order in which the cluster has moved to them, or will.
-    var stores = [ModelStore()]
+    package var stores = [ModelStore()]
     /// The number of the one that rules.
     package internal(set) var ruling = 0
     /// The one that rules.

@@ -156,7 +156,11 @@ final class FakeCluster: ClusterAPI, Sendable {
             },
             fileExists: { self.files[$0] != nil || self.nodes[$0] != nil || self.complaintsOfFiles[$0] != nil },
             edit: { _ in nil }, makeAPI: { _ in self },
-            validate: { path, _ in self.complaintsOfFiles[path] ?? [] })
+            validate: { path, _ in self.complaintsOfFiles[path] ?? [] },
+            readStoreSection: { path in
+                guard path == "new.yml" else { throw CommandFailure("cannot read \(path)") }
+                return ("etcd3", ["hosts": ["10.0.0.9:2379"], "password": "hidden"])
+            })
         return await CommandEnvironment.$current.withValue(environment) {
             await CommandLineTool.run(Root.self, arguments: arguments)
         }

@@ -51,8 +51,8 @@ enum MigrationRules {
         guard let view = world.view, world.isViewFresh, world.isLeaderEntryOurs, world.sessionFacts != nil else {
             return "the store is not up to date here: try again"
         }
-        if world.prepared != id { return "this member has not been told which store to move to" }
         if world.migration != nil { return "a migration is under way already" }
+        if world.prepared != id { return "this member has not been told which store to move to" }
         if view.migration?.state == .leaving { return "an earlier migration is just being taken back: try again" }
         if let reason = unrest(world, view) { return reason }
         if view.systemIdentifier == nil || view.configuration == nil { return "the cluster is not registered yet" }
