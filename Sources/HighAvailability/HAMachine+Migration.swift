@@ -312,7 +312,9 @@ extension HAMachine {
             if let known = migration.deadlines, deadlines.end <= known.end { return }
             world.migration?.deadlines = deadlines
             extend()
-        case .unknown: world.migration?.nextRenewAt = world.now + Self.renewalPause
+        case .unknown(let why):
+            world.migration?.failure = "the new store: \(why)"
+            world.migration?.nextRenewAt = world.now + Self.renewalPause
         case .gone(let why):
             world.migration?.nextRenewAt = world.now + interval
             if !migration.isCutting { takeBack("the leader entry in the new store is lost: \(why)") }
@@ -504,7 +506,12 @@ extension HAMachine {
         guard let migration = world.migration else { return }
         record(
             "migration.back", .warning, "the migration is taken back: \(why)",
-            [Fact("migration", migration.id), Fact("step", migration.step), Fact("failure", migration.failure)])
+            [
+                Fact("migration", migration.id), Fact("step", migration.step), Fact("failure", migration.failure),
+                Fact("left_ms", world.term.map { ($0.deadlines.end - world.now).milliseconds }),
+                Fact("other_left_ms", migration.deadlines.map { ($0.end - world.now).milliseconds }),
+                Fact("armed", world.armedTerm.map(\.description)), Fact("fence", world.term.map(\.fence.description)),
+            ])
         forgetMigration(why)
     }
 
