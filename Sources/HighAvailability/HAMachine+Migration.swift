@@ -504,14 +504,17 @@ extension HAMachine {
     /// Back to where it began: the old store rules, and what is in the new one goes.
     private mutating func takeBack(_ why: String) {
         guard let migration = world.migration else { return }
-        record(
-            "migration.back", .warning, "the migration is taken back: \(why)",
-            [
-                Fact("migration", migration.id), Fact("step", migration.step), Fact("failure", migration.failure),
-                Fact("left_ms", world.term.map { ($0.deadlines.end - world.now).milliseconds }),
-                Fact("other_left_ms", migration.deadlines.map { ($0.end - world.now).milliseconds }),
-                Fact("armed", world.armedTerm.map(\.description)), Fact("fence", world.term.map(\.fence.description)),
-            ])
+        var facts = [
+            Fact("migration", migration.id), Fact("step", migration.step), Fact("failure", migration.failure),
+        ]
+        if case .held(let term) = world.lease {
+            facts.append(Fact("left_ms", milliseconds: term.deadlines.end - world.now))
+            facts.append(Fact("fence", term.fence))
+        }
+        if let other = migration.deadlines {
+            facts.append(Fact("other_left_ms", milliseconds: other.end - world.now))
+        }
+        record("migration.back", .warning, "the migration is taken back: \(why)", facts)
         forgetMigration(why)
     }
 

@@ -73,10 +73,6 @@ extension Fact {
         self.init(name, timeline.map { .integer(Int64($0.number)) } ?? .null)
     }
 
-    init(_ name: String, _ number: Int64?) {
-        self.init(name, number.map(JSONValue.integer) ?? .null)
-    }
-
     init(_ name: String, milliseconds duration: Duration) {
         self.init(name, .integer(duration.milliseconds))
     }
