@@ -109,7 +109,7 @@ let package = Package(
             "OperatorCLI",
             [
                 "ClusterModel", "HighAvailability", "AgentConfiguration", "ConfigurationTree", "ClusterStore",
-                "PluginInterfaces", "PeerClient", argumentParser, logging,
+                "LeaseGuard", "PluginInterfaces", "PeerClient", argumentParser, logging,
             ]),
         core(
             "MatriarchMain",
@@ -166,7 +166,10 @@ let package = Package(
             ]),
         tests(
             "OperatorCLITests",
-            ["OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", argumentParser]),
+            [
+                "OperatorCLI", "AgentConfiguration", "ClusterModel", "ConfigurationTree", "PluginInterfaces",
+                argumentParser,
+            ]),
         // What every store must do: a product, for the tests of stores that are not ours.
         .target(
             name: "StoreConformance", dependencies: ["ClusterModel", "PluginInterfaces"],
@@ -186,7 +189,10 @@ let package = Package(
             ]),
         tests(
             "AgentRuntimeTests",
-            ["AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", logging]),
+            [
+                "AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", "PeerClient",
+                "PluginInterfaces", logging,
+            ]),
         tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
         tests("FaultTests", ["fault-campaign", "ClusterHarness", "ClusterModel"]),
 

@@ -186,24 +186,15 @@ if [[ $selection == system || $selection == faults || $selection == all ]]; then
     # Only root changes the account; anybody else runs the cluster as himself.
     if ((EUID == 0)); then export MATRIARCH_ACCOUNT; else unset MATRIARCH_ACCOUNT; fi
 fi
-# A stock patronictl, to look at our clusters with: from the package index, kept between runs.
-ensure_patronictl() {
-    local place=$ROOT/.build/patronictl
-    if [[ ! -x $place/bin/patronictl ]]; then
-        say 'Installing a stock patronictl into .build/patronictl'
-        rm -rf "$place"
-        quiet_heartbeat 'making a virtual environment' python3 -m venv "$place" &&
-            quiet_heartbeat 'installing patroni' "$place/bin/pip" --disable-pip-version-check install -q \
-                'patroni[psycopg3,zookeeper]==4.1.*' || {
-            rm -rf "$place"
-            ((allow_skip)) && return 0
-            fail_setup 'patronictl could not be installed (see above)' \
-                'It needs the Python package index; without it, --allow-skip leaves its test out.'
-        }
+# A stock Patroni, to be a member beside ours, and its patronictl.
+if [[ $selection == system || $selection == all ]]; then
+    if ensure_patroni "$stage"; then
+        export MATRIARCH_PATRONICTL=$venv/bin/patronictl
+    elif ((!allow_skip)); then
+        fail_setup 'Patroni could not be installed (see above)' \
+            'It needs the Python package index; without it, --allow-skip leaves its tests out.'
     fi
-    export MATRIARCH_PATRONICTL=$place/bin/patronictl
-}
-if [[ $selection == system || $selection == all ]]; then ensure_patronictl; fi
+fi
 pg_bin=$(postgres_bin)
 [[ -z $pg_bin ]] || export MATRIARCH_PG_BIN=$pg_bin
 
@@ -231,7 +222,12 @@ run_suites() {
     say "Testing: $title ($*)"
     heartbeat "testing: $title" swift test --skip-build --disable-xctest --filter "$filter" \
         ${extra[@]+"${extra[@]}"} ${options[@]+"${options[@]}"} | tee "$log"
-    local status=${PIPESTATUS[0]} mark='^[^[:alnum:][:space:]]+ +(Test) '
+    account "${PIPESTATUS[0]}" "$*"
+}
+
+# What the tests in the log came to: account STATUS SUITES.
+account() {
+    local status=$1 mark='^[^[:alnum:][:space:]]+ +(Test) '
     # Swift Testing's own lines: a mark, "Test", its name, the outcome. The run's closing line is "Test run with ...".
     local run_lines="${mark}run with"
     local good bad skip
@@ -246,13 +242,59 @@ run_suites() {
         broken=1
     fi
     if ((good + bad + skip == 0 && status == 0)) && [[ -z $narrowed ]]; then
-        say "error: no test ran for: $*"
+        say "error: no test ran for: $2"
         broken=1
     fi
 }
 
+# The stores' own tests mostly wait for their servers, each on ports and in directories of its own: a process for each
+# store, side by side, one test at a time in each. Their output comes when all are done. `swift test` keeps others of its
+# kind out, so the tests' program is started itself; not where there are options that only `swift test` knows.
+run_stores() {
+    local program stores=(ZooKeeper Etcd Others) store index status pids=() left=() started=$SECONDS said=$SECONDS
+    program=$(swift build --show-bin-path 2>/dev/null)/matriarchPackageTests.xctest
+    if ((${#options[@]})) || [[ ! -x $program ]]; then
+        run_suites stores --no-parallel -- StoreTests
+        return
+    fi
+    say 'Testing: stores, side by side (StoreTests)'
+    for store in "${stores[@]}"; do
+        local choice=(--filter "^StoreTests\\.$store.*($narrowed)")
+        [[ $store != Others ]] ||
+            choice=(--filter "^StoreTests\\..*($narrowed)" --skip '^StoreTests\.(ZooKeeper|Etcd)')
+        "$program" --testing-library swift-testing --no-parallel "${choice[@]}" >"$log.$store" 2>&1 </dev/null &
+        pids+=($!)
+    done
+    while true; do
+        left=()
+        for index in "${!pids[@]}"; do
+            if kill -0 "${pids[index]}" 2>/dev/null; then left+=("${stores[index]}"); fi
+        done
+        ((${#left[@]})) || break
+        if ((SECONDS - said >= 10)); then
+            said=$SECONDS
+            printf '  ... testing: %s: %d s\n' "${left[*]}" $((SECONDS - started))
+        fi
+        sleep 1
+    done
+    for index in "${!pids[@]}"; do
+        wait "${pids[index]}"
+        status=$?
+        say "Tested: ${stores[index]} (StoreTests)"
+        mv "$log.${stores[index]}" "$log"
+        cat "$log"
+        account "$status" "${stores[index]}"
+    done
+}
+
 case $selection in pure | all) run_suites pure -- "${PURE[@]}" ;; esac
-case $selection in stores | all) run_suites stores --no-parallel -- "${STORES[@]}" ;; esac
+case $selection in
+stores | all)
+    run_stores
+    # These measure times, and have the machine to themselves.
+    run_suites parts --no-parallel -- "${STORES[@]:1}"
+    ;;
+esac
 # One at a time: each of these measures times.
 case $selection in system | all) run_suites system --no-parallel -- "${SYSTEM[@]}" ;; esac
 # Faults: a program of their own, whose closing line is counted.

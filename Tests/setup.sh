@@ -278,5 +278,39 @@ stage_programs() {
             'Is the directory on a file system mounted noexec? TMPDIR or --dir chooses another.'
 }
 
+# A stock Patroni with what it needs for each store, from the Python package index, kept between runs in a virtual
+# environment that the account can use: ensure_patroni STAGE. Sets `venv`; its status tells whether it is there.
+# STAGE is a directory for it where the account cannot enter the repository.
+ensure_patroni() {
+    local python='' candidate
+    # A Python in somebody's home is of no use to the account.
+    for candidate in /usr/bin/python3 "$(command -v python3)"; do
+        if as_account "$candidate" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+            python=$candidate
+            break
+        fi
+    done
+    [[ -n $python ]] || {
+        say 'The account that runs the cluster has no usable python3 with venv' >&2
+        return 1
+    }
+    venv=$ROOT/.build/patroni
+    usable_patroni && return
+    as_account test -x "$ROOT" || venv=$1/patroni
+    say 'Installing Patroni into a virtual environment' >&2
+    rm -rf "$venv"
+    mkdir -p "$(dirname "$venv")"
+    quiet_heartbeat 'making a virtual environment' "$python" -m venv "$venv" >&2 &&
+        quiet_heartbeat 'installing patroni' "$venv/bin/pip" --disable-pip-version-check install -q \
+            'patroni[zookeeper,etcd3,consul,psycopg2-binary]==4.1.*' >&2 && usable_patroni || {
+        rm -rf "$venv"
+        return 1
+    }
+}
+
+usable_patroni() {
+    as_account "$venv/bin/python3" -c 'import patroni, kazoo, psycopg2, etcd, consul' >/dev/null 2>&1
+}
+
 # Whether something listens on a port of 127.0.0.1.
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Three members of a PostgreSQL cluster on this machine, made from nothing; for trying Matriarch, not for data.
 #
-#   examples/quickstart.sh [--store embedded|zookeeper] [--check] [--keep] [--dir D] [--port-base N] [--release]
+#   examples/quickstart.sh [--store embedded|zookeeper|etcd|consul] [--check] [--keep] [--dir D] [--port-base N] [--release]
 #
-#   --store S      where the members coordinate: `embedded` (a file; one machine only; the default) or `zookeeper`
-#                  (a real ZooKeeper from Debian's package, started here as well)
+#   --store S      where the members coordinate: `embedded` (a file; one machine only; the default), or a real
+#                  `zookeeper`, `etcd` or `consul`, one server that is started here as well
 #   --check        no show: builds the cluster up, kills the leader with everything it runs, checks that a row from
 #                  before and one from after are there and that the old member comes back; then stops. Status 0 or 1
 #   --keep         leaves the directory when it stops; the next start with the same --dir goes on with the data
 #   --dir D        where everything goes (default: a directory matriarch-quickstart under $TMPDIR or /tmp)
-#   --port-base N  PostgreSQL on N+1 to N+3, the REST API on N+11 to N+13, ZooKeeper on N+20 (default 7400)
+#   --port-base N  PostgreSQL on N+1 to N+3, the REST API on N+11 to N+13, the store from N+20 (default 7400)
 #   --release      an optimised build (takes longer to make)
 #
 # It installs what is missing when it runs as root; otherwise it prints the command and ends with status 2.
@@ -41,7 +41,10 @@ while (($#)); do
     esac
     shift
 done
-case $store in embedded | zookeeper) ;; *) fail_setup "unknown store: $store" 'One of: embedded, zookeeper.' ;; esac
+case $store in
+embedded | zookeeper | etcd | consul) ;;
+*) fail_setup "unknown store: $store" 'One of: embedded, zookeeper, etcd, consul.' ;;
+esac
 if [[ ! $base =~ ^[0-9]+$ ]] || ((base < 1 || base > 65500)); then
     fail_setup "no usable port: $base" '--port-base takes a number from 1 to 65500.'
 fi
@@ -49,7 +52,12 @@ fi
 members=(pg1 pg2 pg3)
 postgres_port() { echo $((base + ${1#pg})); }
 rest_port() { echo $((base + 10 + ${1#pg})); }
-zookeeper_port=$((base + 20))
+# For its clients; what else the server listens on comes after that.
+store_port=$((base + 20))
+case $store in embedded) store_ports=() ;; zookeeper) store_ports=("$store_port") ;;
+etcd) store_ports=("$store_port" $((base + 21))) ;;
+consul) store_ports=("$store_port" $((base + 21)) $((base + 22))) ;;
+esac
 api_urls=$(for m in "${members[@]}"; do printf 'http://127.0.0.1:%s,' "$(rest_port "$m")"; done)
 api_urls=${api_urls%,}
 
@@ -107,7 +115,7 @@ prepare_directory() {
 require_free_ports() {
     local port taken=() wanted=()
     for m in "${members[@]}"; do wanted+=("$(postgres_port "$m")" "$(rest_port "$m")"); done
-    [[ $store != zookeeper ]] || wanted+=("$zookeeper_port")
+    wanted+=(${store_ports[@]+"${store_ports[@]}"})
     for port in "${wanted[@]}"; do ! port_taken "$port" || taken+=("$port"); done
     ((${#taken[@]} == 0)) || fail_setup "ports in use: ${taken[*]}" 'Choose others with --port-base.'
 }
@@ -124,12 +132,15 @@ write_configuration() {
     for m in "${members[@]}"; do
         printf '127.0.0.1:%s:*:postgres:%s\n' "$(postgres_port "$m")" "$superuser"
     done | write_private "$directory/pgpass"
-    if [[ $store == embedded ]]; then
+    case $store in
+    embedded)
         section=$(printf 'embedded:\n  path: %s' "$directory/store/cluster.db")
         as_account mkdir -p "$directory/store"
-    else
-        section=$(printf 'zookeeper:\n  hosts: 127.0.0.1:%s' "$zookeeper_port")
-    fi
+        ;;
+    zookeeper) section=$(printf 'zookeeper:\n  hosts: 127.0.0.1:%s' "$store_port") ;;
+    etcd) section=$(printf 'etcd3:\n  hosts: 127.0.0.1:%s' "$store_port") ;;
+    consul) section=$(printf 'consul:\n  host: 127.0.0.1:%s' "$store_port") ;;
+    esac
     for m in "${members[@]}"; do
         write_private "$directory/$m.yml" <<YAML
 scope: demo
@@ -191,10 +202,10 @@ running_pid() {
     # A zombie is no process that runs.
     [[ $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) != Z ]] || return 1
     case $2 in
-    agent) tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "matriarch run $directory/" || return 1 ;;
+    agent) tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "matriarch run $directory/" || return 1 ;;
     guard) [[ $(cat "/proc/$pid/comm" 2>/dev/null) == matriarch-guar* ]] || return 1 ;;
     postgres) [[ $(readlink "/proc/$pid/cwd" 2>/dev/null) == "$directory/"* ]] || return 1 ;;
-    java) tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$directory/zookeeper/zoo.cfg" || return 1 ;;
+    store) tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "$directory/store/" || return 1 ;;
     esac
     echo "$pid"
 }
@@ -202,14 +213,14 @@ running_pid() {
 agent_pid() { running_pid "$directory/$1.pid" agent; }
 guard_pid() { running_pid "$directory/$1/data.matriarch/guard.lock" guard; }
 postgres_pid() { running_pid "$directory/$1/data/postmaster.pid" postgres; }
-zookeeper_pid() { running_pid "$directory/zookeeper.pid" java; }
+store_pid() { running_pid "$directory/store.pid" store; }
 
 something_runs() {
     local m
     for m in "${members[@]}"; do
         if agent_pid "$m" || guard_pid "$m" || postgres_pid "$m"; then return 0; fi
     done >/dev/null
-    zookeeper_pid >/dev/null
+    store_pid >/dev/null
 }
 
 # A process of its own session: Ctrl-C in this terminal is for this script alone, which stops the rest in order.
@@ -234,32 +245,62 @@ start_agent() {
     launch "$directory/$1.pid" "$directory/$1.log" "$directory/bin/matriarch" run "$directory/$1.yml"
 }
 
-start_zookeeper() {
-    as_account mkdir -p "$directory/zookeeper/data"
-    as_account bash -c 'cat >"$1"' - "$directory/zookeeper/zoo.cfg" <<CFG
+# The store's server, with whatever it keeps in $directory/store.
+start_store() {
+    local place=$directory/store
+    as_account mkdir -p "$place/data"
+    case $store in
+    zookeeper)
+        as_account bash -c 'cat >"$1"' - "$place/zoo.cfg" <<CFG
 tickTime=500
-dataDir=$directory/zookeeper/data
-clientPort=$zookeeper_port
+dataDir=$place/data
+clientPort=$store_port
 clientPortAddress=127.0.0.1
 admin.enableServer=false
 4lw.commands.whitelist=srvr,ruok,mntr
 CFG
-    launch "$directory/zookeeper.pid" "$directory/zookeeper.log" java -Xmx256m -XX:+UseSerialGC \
-        -cp /usr/share/java/zookeeper.jar org.apache.zookeeper.server.quorum.QuorumPeerMain \
-        "$directory/zookeeper/zoo.cfg"
-    wait_until 'ZooKeeper answers' 30 zookeeper_answers ||
-        fail_run "ZooKeeper does not answer; see $directory/zookeeper.log"
+        launch "$directory/store.pid" "$directory/store.log" java -Xmx256m -XX:+UseSerialGC \
+            -cp /usr/share/java/zookeeper.jar org.apache.zookeeper.server.quorum.QuorumPeerMain "$place/zoo.cfg"
+        ;;
+    etcd)
+        local own=http://127.0.0.1:$store_port peer=http://127.0.0.1:$((store_port + 1))
+        # The shortest lease is one and a half times the election timeout.
+        launch "$directory/store.pid" "$directory/store.log" /usr/bin/etcd --name quickstart \
+            --data-dir "$place/data" --listen-client-urls "$own" --advertise-client-urls "$own" \
+            --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "quickstart=$peer" \
+            --heartbeat-interval 100 --election-timeout 1000 --logger zap --log-outputs stderr --log-level warn
+        ;;
+    consul)
+        as_account bash -c 'cat >"$1"' - "$place/consul.json" <<CFG
+{"data_dir": "$place/data", "server": true, "bootstrap_expect": 1, "node_name": "quickstart",
+ "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "disable_update_check": true, "log_level": "warn",
+ "performance": {"raft_multiplier": 1}, "session_ttl_min": "1s",
+ "ports": {"http": $store_port, "serf_lan": $((store_port + 1)), "server": $((store_port + 2)), "dns": -1,
+           "grpc": -1, "serf_wan": -1}}
+CFG
+        launch "$directory/store.pid" "$directory/store.log" consul agent -config-file="$place/consul.json"
+        ;;
+    esac
+    wait_until 'the store answers' 60 store_answers ||
+        fail_run "the store ($store) does not answer; see $directory/store.log"
 }
 
-zookeeper_answers() {
-    zookeeper_pid >/dev/null || return 1
+store_answers() {
+    store_pid >/dev/null || return 1
     local answer
-    answer=$(
-        exec 3<>"/dev/tcp/127.0.0.1/$zookeeper_port" || exit 1
-        printf ruok >&3
-        timeout 1 cat <&3
-    ) 2>/dev/null
-    [[ $answer == imok ]]
+    case $store in
+    zookeeper)
+        answer=$(
+            exec 3<>"/dev/tcp/127.0.0.1/$store_port" || exit 1
+            printf ruok >&3
+            timeout 1 cat <&3
+        ) 2>/dev/null
+        [[ $answer == imok ]]
+        ;;
+    etcd) http_get "$store_port" /health | grep -q '"health":"true"' ;;
+    # There is no such key; who knows that for sure has a leader.
+    consul) [[ $(status_code "$store_port" '/v1/kv/none?consistent') == 404 ]] ;;
+    esac
 }
 
 # wait_until WHAT SECONDS COMMAND...: asks five times a second; after two seconds shows that it is alive. A command's
@@ -387,10 +428,10 @@ stop_everything() {
     for m in "${members[@]}"; do [[ $m == "$last" ]] || stop_member "$m"; done
     [[ -z $last ]] || stop_member "$last"
     local pid
-    if pid=$(zookeeper_pid); then
+    if pid=$(store_pid); then
         kill -TERM "$pid" 2>/dev/null
         local limit=$((SECONDS + 10))
-        while zookeeper_pid >/dev/null; do
+        while store_pid >/dev/null; do
             if ((SECONDS >= limit)); then
                 kill -KILL "$pid" 2>/dev/null
                 break
@@ -429,7 +470,11 @@ left_over() {
 
 build_programs
 needs=("${NEEDS_POSTGRES[@]}")
-[[ $store != zookeeper ]] || needs+=("${NEEDS_ZOOKEEPER[@]}")
+case $store in
+zookeeper) needs+=("${NEEDS_ZOOKEEPER[@]}") ;;
+etcd) needs+=("${NEEDS_ETCD[@]}") ;;
+consul) needs+=("${NEEDS_CONSUL[@]}") ;;
+esac
 ensure_installed "${needs[@]}"
 pg_bin=$(postgres_bin)
 ensure_account
@@ -444,7 +489,7 @@ trap 'stopping_requested=1' INT TERM HUP
 trap 'stop_everything; exit $result' EXIT
 
 say "Starting three members in $directory (store: $store)"
-if [[ $store == zookeeper ]]; then start_zookeeper; fi
+if [[ $store != embedded ]]; then start_store; fi
 for m in "${members[@]}"; do start_agent "$m"; done
 if ! wait_until 'one member leads and two follow' 120 all_up; then
     if ((stopping_requested)); then exit 0; fi

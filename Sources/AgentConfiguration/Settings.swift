@@ -165,7 +165,7 @@ public struct LogSettings: Sendable, Equatable {
     public var directory: String?
     public var fileCount = 4
     public var fileSize = 25_000_000
-    /// The log file's mode; nil: as the umask has it.
+    /// The log file's mode; nil: 0640, less what the umask forbids.
     public var fileMode: Int?
     public var loggers: [Logger] = []
     public var deduplicatesHeartbeat = false

@@ -128,6 +128,22 @@ extension Agent {
                     yield(.persisted(id, succeeded: false))
                 }
             }
+        case .persistGrant(let id, let record):
+            let state = self.state
+            let logger = self.logger
+            stateQueue.async {
+                do throws(AgentError) {
+                    try state.save(record)
+                    yield(.persisted(id, succeeded: true))
+                } catch {
+                    logger.error("\(error)")
+                    yield(.persisted(id, succeeded: false))
+                }
+            }
+        case .requestGrants(let id, let addresses, let request, let limit):
+            requestGrants(id, addresses, request, within: limit)
+        case .answerGrant(let id, let answer):
+            shared.answer(id, answer)
         case .checkpoint(let id):
             let operations = PostgresOperations(layout: inForce.layout, logger: logger)
             let logger = self.logger

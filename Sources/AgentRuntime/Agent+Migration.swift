@@ -233,6 +233,10 @@ extension Agent {
         guard machine.world.migration == nil, !isPreparing else {
             return OperatorAnswer(.conflict, "a migration is under way")
         }
+        // Until the store itself says that the cluster is here, our record is what tells that the old one was left.
+        guard machine.world.view?.migration?.state != .arriving else {
+            return OperatorAnswer(.conflict, "the cluster has only just moved to its store: try again in a moment")
+        }
         isPreparing = true
         defer { isPreparing = false }
         let file: MigrationFile

@@ -16,6 +16,12 @@ extension Agent {
         return await shared.ask { yield(.asked($0, request)) }
     }
 
+    /// Hands the request of a leader that has lost the store to the machine; neither the store nor PostgreSQL is asked.
+    public nonisolated func grant(_ request: GrantRequest) async -> GrantAnswer {
+        let yield = self.yield
+        return await shared.askGrant { yield(.grantAsked($0, request)) }
+    }
+
     /// A look at PostgreSQL now; the machine sees it too.
     public func freshSample(within limit: Duration) async -> PostgresSample? {
         guard machine.world.isServerUp, let monitor else { return nil }

@@ -237,7 +237,7 @@ public actor Agent {
                 InstanceStart(
                     server: facts, marker: state.marker(), cachedConfiguration: cached,
                     hasSavedSession: state.session() != nil || state.session("session.next") != nil,
-                    migration: setup.beginning(state))))
+                    grants: state.grants(), migration: setup.beginning(state))))
     }
 
     private func loadCatalog() async {

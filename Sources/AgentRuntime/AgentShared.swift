@@ -7,6 +7,7 @@ public final class AgentShared: Sendable {
         var status: AgentStatus
         var watchers: [UInt64: AsyncStream<Void>.Continuation] = [:]
         var waiting: [RequestID: CheckedContinuation<OperatorAnswer, Never>] = [:]
+        var grants: [RequestID: CheckedContinuation<GrantAnswer, Never>] = [:]
         var last: UInt64 = 0
         var isClosed = false
     }
@@ -65,17 +66,42 @@ public final class AgentShared: Sendable {
         waiter?.resume(returning: answer)
     }
 
+    /// Hands another leader's request for a grant on, and waits for what becomes of it.
+    func askGrant(_ send: (RequestID) -> Void) async -> GrantAnswer {
+        await withCheckedContinuation { waiter in
+            let id = state.withLock { state -> RequestID? in
+                if state.isClosed { return nil }
+                state.last += 1
+                let id = RequestID(state.last)
+                state.grants[id] = waiter
+                return id
+            }
+            if let id {
+                send(id)
+            } else {
+                waiter.resume(returning: .refused("The agent is leaving"))
+            }
+        }
+    }
+
+    func answer(_ id: RequestID, _ answer: GrantAnswer) {
+        let waiter = state.withLock { $0.grants.removeValue(forKey: id) }
+        waiter?.resume(returning: answer)
+    }
+
     /// The agent ends: nobody waits for it any longer.
     func close() {
-        let (waiting, watchers) = state.withLock { state in
+        let (waiting, grants, watchers) = state.withLock { state in
             defer {
                 state.waiting = [:]
+                state.grants = [:]
                 state.watchers = [:]
                 state.isClosed = true
             }
-            return (Array(state.waiting.values), Array(state.watchers.values))
+            return (Array(state.waiting.values), Array(state.grants.values), Array(state.watchers.values))
         }
         for waiter in waiting { waiter.resume(returning: OperatorAnswer(.unavailable, "the agent is leaving")) }
+        for waiter in grants { waiter.resume(returning: .refused("The agent is leaving")) }
         for watcher in watchers { watcher.finish() }
     }
 }

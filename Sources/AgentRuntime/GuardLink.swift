@@ -315,6 +315,9 @@ final class GuardLink: Sendable {
             case .primary:
                 let status = try await client.setMode(.primary, term: term)
                 if status.isEnforced, status.postmaster != nil { enforce(true) }
+            case .failsafe:
+                let status = try await client.setMode(.failsafe, term: term)
+                if status.isEnforced, status.postmaster != nil { enforce(true) }
             case .stopping: try await client.setMode(.stopping, term: term)
             case .paused:
                 enforce(false)

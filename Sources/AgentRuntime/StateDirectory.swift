@@ -1,6 +1,7 @@
 import ClusterModel
 import Glibc
 import HighAvailability
+import PluginInterfaces
 
 /// The agent's own directory beside the data directory: what must survive a restart. Mode 0700, files 0600.
 ///
@@ -93,6 +94,37 @@ struct StateDirectory: Sendable {
             "timeline": .integer(Int64(marker.timeline.number)), "fence": .string(marker.fence.description),
         ])
         try write("promotion", Array(value.serialized().utf8))
+    }
+
+    /// What an earlier instance granted, and the newest term that it knew. A record of an earlier boot cannot tell how
+    /// much of a grant is left: all of it is.
+    func grants(at now: Instant = SystemClock.now()) -> GrantFile {
+        guard let bytes = read("grants") else { return .unreadable("there is no \(path)/grants") }
+        guard let value = try? JSONValue.parse(bytes), let fence = value["newest_term"]?.string.flatMap({ Fence($0) }),
+            let holder = value["holder"]?.string, let until = value["until_ns"]?.integer,
+            let lasts = value["lasts_ms"]?.integer, lasts >= 0
+        else { return .unreadable("\(path)/grants cannot be understood") }
+        let isThisBoot = value["boot"]?.string == Self.boot && value["machine"]?.string == Self.machine
+        var record = GrantRecord(
+            holder: holder, until: Instant(nanoseconds: until), lasts: .milliseconds(lasts), newestFence: fence)
+        record.round = value["round"]?.string.flatMap { UInt64($0) } ?? 0
+        record.instance = value["instance"]?.string.flatMap { UInt64($0) } ?? 0
+        if until <= 0 {
+            record.until = .distantPast
+        } else if !isThisBoot {
+            record.until = now + record.lasts
+        }
+        return .record(record)
+    }
+
+    func save(_ record: GrantRecord) throws(AgentError) {
+        let value: JSONValue = .object([
+            "boot": .string(Self.boot), "machine": .string(Self.machine), "holder": .string(record.holder),
+            "until_ns": .integer(max(0, record.until.nanoseconds)), "lasts_ms": .integer(record.lasts.milliseconds),
+            "round": .string(String(record.round)), "instance": .string(String(record.instance)),
+            "newest_term": .string(record.newestFence.description),
+        ])
+        try write("grants", Array(value.serialized().utf8))
     }
 
     /// The session saved under this boot of this machine; another's is worth nothing.

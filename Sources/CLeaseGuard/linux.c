@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +29,13 @@ int64_t mg_boottime(void) {
     struct timespec now;
     clock_gettime(CLOCK_BOOTTIME, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int mg_clock_is_synchronized(void) {
+    struct timex state = {.modes = 0};
+    int code = adjtimex(&state);
+    if (code < 0) return -1;
+    return code != TIME_ERROR && !(state.status & STA_UNSYNC);
 }
 
 int mg_open_directory(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }

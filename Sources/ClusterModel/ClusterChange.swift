@@ -16,10 +16,12 @@ public enum ClusterWrite: Hashable, Sendable {
     case putSync(SyncState)
     case putHistory(TimelineHistory)
     case putPromotions(PromotionRecords)
+    /// Who has to grant before a leader may go on without the store, by name: the URLs of their REST APIs.
+    case putFailsafe([String: String])
+    /// A new era of the site's fencing numbers: with a store that went back, and with each move to another store.
+    case putEra(UInt32)
     /// No synchronous state: what an earlier copy left behind goes.
     case removeSync
-    /// The site's era, which rises when the cluster moves to another store.
-    case putEra(UInt32)
     /// A copy that never ruled goes: every permanent key.
     case removeCopy
     /// The key `migration`; nil deletes it.
@@ -39,6 +41,7 @@ public enum ClusterCondition: Hashable, Sendable {
     case statusVersion(EntryVersion?)
     case historyVersion(EntryVersion?)
     case memberVersion(String, EntryVersion?)
+    case eraVersion(EntryVersion?)
     case migrationVersion(EntryVersion?)
 }
 

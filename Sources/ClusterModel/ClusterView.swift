@@ -47,6 +47,9 @@ public struct ClusterView: Hashable, Sendable {
     public var promotionsVersion: EntryVersion?
     public var failsafe: [String: String]?
     public var failsafeVersion: EntryVersion?
+    /// The number of the key `era` itself; `revision` and fences have the highest era known, which may be another.
+    public var era: UInt32?
+    public var eraVersion: EntryVersion?
     /// Whether the cluster moves to another store, or came from one.
     public var migration: MigrationMark?
     public var migrationVersion: EntryVersion?

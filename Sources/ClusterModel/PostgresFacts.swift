@@ -155,6 +155,8 @@ public struct PeerStatus: Hashable, Sendable {
     public var fenceState: FenceState?
     /// Ours: the peer says that no process of its PostgreSQL can acknowledge any more.
     public var isSilent: Bool
+    /// Ours: the newest term that the peer has heard of.
+    public var newestFence: Fence?
     public var systemIdentifier: String?
 
     public init(name: String, askedAt: Instant, state: MemberState = .unknown) {

@@ -42,6 +42,7 @@ extension ClusterCodec {
         case .statusVersion(let seen): version(ClusterKey.status, seen)
         case .historyVersion(let seen): version(ClusterKey.history, seen)
         case .memberVersion(let member, let seen): version(try memberKey(member), seen)
+        case .eraVersion(let seen): version(ClusterKey.era, seen)
         case .migrationVersion(let seen): version(ClusterKey.migration, seen)
         }
     }
@@ -79,8 +80,12 @@ extension ClusterCodec {
         case .putSync(let state): put(ClusterKey.sync, state.storedValue())
         case .putHistory(let history): put(ClusterKey.history, history.storedValue())
         case .putPromotions(let records): put(ClusterKey.promotions, records.storedValue())
+        case .putFailsafe(let members):
+            let ordered = members.sorted { $0.key < $1.key }.map { ($0.key, JSONValue.string($0.value)) }
+            put(ClusterKey.failsafe, .object(JSONObject(ordered)))
+        case .putEra(let era):
+            transaction.writes.append(.put(ClusterKey.era, Array(String(era).utf8), .permanent))
         case .removeSync: transaction.writes.append(.delete(ClusterKey.sync))
-        case .putEra(let era): transaction.writes.append(.put(ClusterKey.era, Array(String(era).utf8), .permanent))
         case .removeCopy: transaction.writes += ClusterKey.copied.map { .delete($0) }
         case .putMigration(let mark?): put(ClusterKey.migration, mark.storedValue())
         case .putMigration(nil): transaction.writes.append(.delete(ClusterKey.migration))

@@ -12,7 +12,9 @@ public enum ClusterCodec {
         let stored = storedEra(in: snapshot)
         let revision = revision(snapshot.revision, era: max(era, stored ?? 0))
         var view = ClusterView(revision: revision, requestedAt: snapshot.requestedAt)
-        if snapshot[ClusterKey.era] != nil, stored == nil { view.problems.append("era: no number") }
+        view.era = stored
+        view.eraVersion = snapshot[ClusterKey.era]?.version
+        if view.eraVersion != nil, stored == nil { view.problems.append("era: no number") }
         var legacyStatus: ClusterStatus?
         for entry in snapshot.entries {
             let value = entry.value
@@ -25,7 +27,8 @@ public enum ClusterCodec {
                 if name.isEmpty { view.problems.append("leader: empty") }
                 view.leader = ClusterView.Leader(
                     name: name, session: entry.owner, version: entry.version,
-                    fence: Fence(era: revision.era, number: entry.created))
+                    // The era that the store itself has: whoever raises it does so together with an entry.
+                    fence: Fence(era: stored ?? 0, number: entry.created))
             case ClusterKey.configuration:
                 view.configurationVersion = entry.version
                 do {

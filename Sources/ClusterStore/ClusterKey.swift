@@ -22,7 +22,7 @@ public enum ClusterKey {
     /// What a copy for another store consists of.
     static let copied: [StoreKey] = [initialize, configuration, status, history, promotions, sync, era, migration]
     /// What a glimpse reads.
-    static let glimpsed: [StoreKey] = [leader, failover, configuration]
+    static let glimpsed: [StoreKey] = [leader, failover, configuration, era]
     static let memberPrefix = "members/"
 
     public static func member(_ name: String) -> StoreKey { memberPrefix + name }

@@ -19,6 +19,14 @@ public struct AgentStatus: Sendable {
     /// The term we hold, or held last.
     public var term: Fence?
     public var isPaused: Bool
+    /// The lead goes on without the store: ours by the others' grants, or another's by ours.
+    public var isFailsafeActive = false
+    /// `failsafe_mode` is on.
+    public var isFailsafeOn = false
+    /// The timeline of the data, running or not.
+    public var timeline: Timeline?
+    /// The newest term heard of.
+    public var newestFence = Fence.none
     public var ttl: Duration
     public var loopWait: Duration
     public var maximumLagOnFailover: UInt64

@@ -99,6 +99,9 @@ public struct ClusterMode: Hashable, Sendable {
         self.isFailsafe = ClusterMode.isOn(configuration?["failsafe_mode"])
     }
 
+    /// Whether a dynamic configuration turns the failsafe on.
+    static func isFailsafe(_ configuration: JSONObject) -> Bool { isOn(configuration["failsafe_mode"]) }
+
     private static func isOn(_ value: JSONValue?) -> Bool {
         switch value {
         case .bool(let value)?: value

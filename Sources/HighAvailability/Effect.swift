@@ -100,6 +100,8 @@ public enum ReadScope: Hashable, Sendable {
 public enum GuardPosture: String, Hashable, Sendable {
     case replica
     case primary
+    /// Its deadline comes from the members' grants, not from the store.
+    case failsafe
     /// Deadlines stand still: a stop is under way.
     case stopping
     /// Suspended: nothing is enforced.
@@ -136,6 +138,12 @@ public enum Effect: Hashable, Sendable {
     /// Keeps one connection to each of these peers.
     case watchPeers([PeerAddress])
     case persistMarker(EffectID, PromotionMarker)
+    /// Replaces the record of grants on disk; answered with `persisted` once it is durable.
+    case persistGrant(EffectID, GrantRecord)
+    /// Asks each of these for its grant, all at once; each ends with one `grantAnswered`. A withdrawal's are not waited for.
+    case requestGrants(EffectID, [PeerAddress], GrantRequest, within: Duration)
+    /// What the leader that asked for a grant is told.
+    case answerGrant(RequestID, GrantAnswer)
     case checkpoint(EffectID)
     /// Reads the history file of the running server's timeline.
     case readHistory(EffectID)

@@ -97,13 +97,16 @@ public struct InstanceStart: Hashable, Sendable {
     public var cachedConfiguration: JSONObject?
     /// Whether a session of an earlier instance was saved under this boot.
     public var hasSavedSession: Bool
+    /// What an earlier instance granted; nil only where nothing can have been (tests).
+    public var grants: GrantFile?
     /// What was recorded of a migration to another store.
     public var migration: MigrationRecord?
 
     public init(
         server: ServerFacts, marker: PromotionMarker? = nil, cachedConfiguration: JSONObject? = nil,
-        hasSavedSession: Bool = false, migration: MigrationRecord? = nil
+        hasSavedSession: Bool = false, grants: GrantFile? = nil, migration: MigrationRecord? = nil
     ) {
+        self.grants = grants
         self.migration = migration
         self.server = server
         self.marker = marker
@@ -169,6 +172,11 @@ public indirect enum Event: Hashable, Sendable {
     case duplicateProbed(isAlive: Bool)
     /// The history of the running server's timeline, from its own files.
     case localHistory(EffectID, TimelineHistory?)
+
+    /// A leader that has lost the store asks for our grant; answered by `answerGrant`.
+    case grantAsked(RequestID, GrantRequest)
+    /// What a member answered to ours.
+    case grantAnswered(EffectID, String, GrantAnswer)
 
     /// What came of something at the other store.
     case other(OtherStoreEvent)

@@ -119,6 +119,7 @@ extension HAMachine {
                 }
             }
             world.peers[status.name] = status
+            if let fence = status.newestFence { world.newestFence = max(world.newestFence, fence) }
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil
             if let leader = world.view?.leader, leader.name == status.name, let race = world.race, race.freeSince == nil
@@ -146,7 +147,10 @@ extension HAMachine {
         case .jobProgress(let id, let progress):
             if world.job?.id == id { world.job?.progress = progress }
         case .jobEnded(let id, let end): absorb(job: id, end)
+        case .grantAsked(let id, let request): absorb(asked: id, request)
+        case .grantAnswered(let id, let name, let answer): absorb(grant: id, from: name, answer)
         case .persisted(let id, let succeeded):
+            if absorb(persistedGrant: id, succeeded) { break }
             if case .preparing(let fence, let timeline, marker: id, let intent) = world.promotion {
                 if succeeded {
                     setPromotion(.preparing(fence, timeline, marker: nil, intent: intent))
@@ -195,6 +199,8 @@ extension HAMachine {
         if let record = start.migration {
             if record.isOver { world.movedTo = record.id } else { world.prepared = record.id }
         }
+        absorb(grants: start.grants)
+        if let marker = world.marker { world.newestFence = max(world.newestFence, marker.fence) }
         absorb(server: start.server)
     }
 
@@ -288,6 +294,7 @@ extension HAMachine {
                 record(
                     isPlanned ? "postgres.stopped" : "postgres.exited", isPlanned ? .action : .warning,
                     isPlanned ? "PostgreSQL is down" : "PostgreSQL is down without being asked", facts)
+                if !isPlanned, !wasWritable { noteStandbyExit(exit) }
                 if !isPlanned, wasWritable {
                     if world.crashedSince == nil { world.crashedSince = world.now }
                     world.crashes.removeAll { world.now - $0 > .seconds(60) }
@@ -298,6 +305,22 @@ extension HAMachine {
             world.isStopAsked = false
             if case .promoting = world.promotion { setPromotion(.none) }
         }
+    }
+
+    /// A standby that comes up and ends again and again does not get over what it has: replaying WAL of a newer timeline that
+    /// it had received in part only, PostgreSQL ends with "according to history file, WAL location ... belongs to timeline"
+    /// each time. With a leader to copy from, the data is copied anew, beside the old.
+    private mutating func noteStandbyExit(_ exit: String?) {
+        if case .start? = world.job?.job { return }
+        world.standbyExits += 1
+        guard world.standbyExits >= world.exitsBeforeClone, let leader = world.view?.leader, leader.name != world.me,
+            world.needsClone == nil
+        else { return }
+        world.needsClone =
+            "PostgreSQL ended \(world.standbyExits) times without streaming in between (\(exit ?? "no status"))"
+        world.clonesForExits = true
+        world.standbyExits = 0
+        world.exitsBeforeClone = min(world.exitsBeforeClone * 2, 64)
     }
 
     /// A promotion that was signalled and did not happen leaves no timeline behind.
@@ -341,6 +364,8 @@ extension HAMachine {
         world.sample = sample
         if sample.receiver?.status == "streaming" {
             world.notStreamingSince = nil
+            world.standbyExits = 0
+            world.exitsBeforeClone = World.fewestExitsBeforeClone
         } else if world.notStreamingSince == nil {
             world.notStreamingSince = world.now
         }

@@ -211,12 +211,13 @@ extension HAMachine {
         let sample = world.isServerUp ? world.sample : nil
         word.role = memberRole
         word.isInRecovery = sample?.isInRecovery
-        word.timeline = sample?.timeline
+        word.timeline = sample?.timeline ?? world.control.map(world.timeline(of:))
         word.position = sample?.position
         word.tags = world.settings.tags
         word.isPaused = world.isPaused
         word.fenceState = fenceState
         word.isSilent = isSilent
+        word.newestFence = world.newestFence
         word.systemIdentifier = world.systemIdentifier
         return word
     }
@@ -356,6 +357,8 @@ extension HAMachine {
             world.checkpointInFlight = id
             emit(.checkpoint(id))
         }
+        keepFailsafeList(view)
+        keepReturned(view)
         keepHistory(term, view, sample)
         keepStatus(view, sample)
     }
@@ -401,7 +404,9 @@ extension HAMachine {
         if limit > 0 { rows = Array(rows.suffix(limit)) }
         // Our own timeline is made; what the promotion was expected to be called may not be what it is called.
         var promotions = view.promotions
-        let maker = promotions.records[sample.timeline] ?? .init(leader: world.me, fence: term.fence)
+        // A store that lost the record gets the making's own number again: another would make twins of all who streamed it.
+        let marked = world.marker.flatMap { $0.timeline == sample.timeline ? $0.fence : nil }
+        let maker = promotions.records[sample.timeline] ?? .init(leader: world.me, fence: marked ?? term.fence)
         promotions.records[sample.timeline] = .init(leader: maker.leader, fence: maker.fence, isMade: true)
         if let marker = world.marker, marker.fence == term.fence, marker.timeline != sample.timeline {
             let corrected = PromotionMarker(timeline: sample.timeline, fence: term.fence)

@@ -65,6 +65,7 @@ extension HAMachine {
         case (.clone, .made(let control)), (.rewind, .made(let control)):
             if case .rewind = job { world.rewoundTo = world.view?.leader?.fence }
             world.needsClone = nil
+            world.clonesForExits = false
             world.stopForClone = false
             world.bootstrapped = nil
             world.divergedFrom = nil
@@ -131,6 +132,10 @@ extension HAMachine {
 
     mutating func failPromotion(_ why: String) {
         setPromotion(.none)
+        // The signal may have been given, and PostgreSQL become a primary since it was looked at: in a pause it goes on.
+        world.sample = nil
+        world.samplesCountFrom = world.now
+        world.nextSampleAt = world.now
         record("promote.failed", .warning, "the promotion failed: \(why)")
         world.sitOutUntil = world.now + world.settings.ttl
         if case .held(let term) = world.lease { end(term, "the promotion failed") }

@@ -17,7 +17,9 @@ extension HAMachine {
             world.needsResolving = false
         }
         // Never over a lease that is held: what holds it must be known to be gone first.
-        guard case .none(let retryAt) = world.session, world.term == nil else { return }
+        guard case .none(let retryAt) = world.session, world.term == nil || world.failsafe.leaseLost != nil else {
+            return
+        }
         if world.now >= retryAt {
             let id = newID()
             world.session = .opening(id, since: world.now)
@@ -68,11 +70,15 @@ extension HAMachine {
         keepPosture()
         keepArmed()
         if case .held(let term) = world.lease, !term.isFrozen {
-            if world.now >= term.deadlines.finish {
-                let facts = [
-                    Fact("fence", term.fence), Fact("late_ms", milliseconds: world.now - term.deadlines.finish),
+            let deadlines = world.deadlines(of: term)
+            if world.now >= deadlines.finish {
+                var facts = [
+                    Fact("fence", term.fence), Fact("late_ms", milliseconds: world.now - deadlines.finish),
                     Fact("trouble", world.storeTrouble),
                 ]
+                for (name, why) in world.failsafe.missing.sorted(by: { $0.key < $1.key }) {
+                    facts.append(Fact("failsafe_\(name)", why))
+                }
                 if world.isPaused {
                     // Suspended, not over: should the entry still be ours when the store answers, the term goes on.
                     record(
@@ -86,12 +92,12 @@ extension HAMachine {
                 } else {
                     record("lease.deadline", .warning, "no renewal was proven in time: stopping PostgreSQL", facts)
                     // After a long sleep Q has passed too: then another may lead already.
-                    let mode: StopMode = world.now >= term.deadlines.quit ? .immediate : .fast
+                    let mode: StopMode = world.now >= deadlines.quit ? .immediate : .fast
                     end(term, "no renewal was proven in time", mode)
                 }
                 return
             }
-            wake(at: term.deadlines.finish)
+            wake(at: deadlines.finish)
         }
         if case .proving(let fence, let since) = world.lease, let facts = world.sessionFacts,
             world.now - since > facts.granted
@@ -124,7 +130,9 @@ extension HAMachine {
     /// The entry's number, while the entry is known to be ours.
     private var heldFence: Fence? {
         switch world.lease {
-        case .held(let term): term.fence
+        case .held(let term):
+            // Taken again after the store had lost it: another number, until it is proven.
+            if case .proving(let fence, _) = world.failsafe.retake { fence } else { term.fence }
         case .proving(let fence, _): fence
         case .none, .acquiring, .unresolved, .ending, .releasing: nil
         }
@@ -133,12 +141,23 @@ extension HAMachine {
     /// Whether to renew: as the holder, as one who suspects the holder (and wants proofs before the entry is free), or not.
     private var renewalKind: Bool? {
         switch world.lease {
-        case .held(let term): term.isFrozen && world.sessionFacts?.needsIdleRenewal != true ? nil : true
+        case .held(let term): renewalKind(of: term)
         case .proving, .unresolved: true
         case .none:
             (world.race != nil && world.publishedMember != nil && !world.settings.tags.isNoFailover)
                 || world.sessionFacts?.needsIdleRenewal == true || world.doubtsSession ? false : nil
         case .acquiring, .ending, .releasing: world.sessionFacts?.needsIdleRenewal == true ? false : nil
+        }
+    }
+
+    private func renewalKind(of term: Term) -> Bool? {
+        let isIdle = world.sessionFacts?.needsIdleRenewal == true
+        guard world.failsafe.leaseLost != nil else { return term.isFrozen && !isIdle ? nil : true }
+        switch world.failsafe.retake {
+        case .proving: return true
+        case .none where world.isLeaderEntryOurs && world.view?.leader?.fence == term.fence && world.isViewFresh:
+            return true
+        case .none, .committing, .unresolved: return isIdle || world.doubtsSession ? false : nil
         }
     }
 
@@ -173,7 +192,7 @@ extension HAMachine {
                 return
             } else {
                 if world.isRunningPrimary, world.armedTerm != term.fence { return }
-                wanted = world.isRunningPrimary ? .primary : .replica
+                wanted = world.isRunningPrimary ? world.failsafe.isActive ? .failsafe : .primary : .replica
             }
             if wanted == .replica, world.sample == nil { return }
         } else if world.mayAcknowledge {
@@ -210,14 +229,20 @@ extension HAMachine {
             world.nextRenewAt = sent + interval(facts)
             world.doubtsSession = false
             storeAnswered()
+            // Of the session alone, while the entry is known to be lost.
+            if case .held = world.lease, !world.isRenewalHolding { return }
             let deadlines = LeaseDeadlines(notExpiredBefore: notExpiredBefore, granted: facts.granted)
+            if case .held(let term) = world.lease, case .proving(let fence, _) = world.failsafe.retake {
+                if wasFor == fence, world.now < deadlines.finish { begin(retaken: fence, deadlines, after: term) }
+                return
+            }
             renewed(sent: sent, deadlines)
         case .gone(let why):
             world.nextRenewAt = world.now + interval(facts)
             world.readWanted = true
             // Said of an earlier holding: no word about this one.
             if let fence = heldFence, fence != wasFor { return }
-            if case .none = world.lease, !world.isRenewalHolding {
+            if !world.isRenewalHolding, world.failsafe.leaseLost != nil || world.lease == .none {
                 // Of the session itself: gone, or taken over by another instance, to which it is left.
                 record("store.sessionUnusable", .warning, "the session is of no use any more: \(why)")
                 emit(.closeSession(abandon: true))
@@ -231,7 +256,8 @@ extension HAMachine {
         case .unknown(let why):
             if case .held = world.lease {
                 if world.renewSentAt >= world.storeLastSeenAt { trouble(why) }
-                world.nextRenewAt = world.now + Self.renewalPause
+                // By grants the term may go on for long: the store is asked less often then.
+                world.nextRenewAt = world.now + (world.failsafe.isActive ? .milliseconds(500) : Self.renewalPause)
             } else if case .none = world.lease {
                 world.nextRenewAt = world.now + interval(facts)
             } else {
@@ -245,13 +271,16 @@ extension HAMachine {
         case .held(var term):
             if term.isFrozen { return }
             // One sent after F or answered after Q never counts.
-            if sent > term.deadlines.finish || world.now > term.deadlines.quit {
+            let standing = world.deadlines(of: term)
+            if sent > standing.finish || world.now > standing.quit {
                 record(
                     "lease.tooLate", .warning, "a renewal came too late to count: the lease is over",
                     [Fact("fence", term.fence)])
                 end(term, "a renewal came too late", .immediate)
                 return
             }
+            world.failsafe.provenAt = sent
+            if world.failsafe.lastRound > 0 { endFailsafe("the store answers, and the lease is ours") }
             world.migration?.heldBack = deadlines
             let deadlines = allowed(deadlines)
             guard deadlines.end > term.deadlines.end, deadlines.covers(term.deadlines) else { return }
@@ -281,6 +310,9 @@ extension HAMachine {
                 Fact("left_ms", milliseconds: term.deadlines.end - world.now),
             ])
         world.publishedMember = nil
+        world.failsafe.provenAt = world.now
+        world.newestFence = max(world.newestFence, term.fence)
+        forgetGrant()
         world.sitOutUntil = .distantPast
         world.nextSampleAt = min(world.nextSampleAt, world.now + .milliseconds(20))
     }
@@ -290,25 +322,7 @@ extension HAMachine {
         world.earlyProof = nil
         switch world.lease {
         case .held(let term):
-            if let handover = world.handover, isSilencing(handover) {
-                // PostgreSQL is being stopped or is silent already: the hand-over ends as if it had been released.
-                if world.mayAcknowledge {
-                    end(term, reason, .immediate)
-                } else {
-                    noteEnded(term.fence)
-                    drop(term)
-                    emit(.endTerm)
-                }
-                world.handover = nil
-                return
-            }
-            record("lease.lost", .warning, "the lease is lost: \(reason)", [Fact("fence", term.fence)])
-            if world.isPaused, !world.isPromoteSignalled || world.isRunningPrimary {
-                noteEnded(term.fence)
-                drop(term)
-            } else {
-                end(term, reason, mode)
-            }
+            if !survives(lossOf: term, reason) { lose(term, reason, mode) }
         case .proving(let fence, _):
             record("lease.lost", .warning, "the leader entry is lost: \(reason)", [Fact("fence", fence)])
             noteEnded(fence)
@@ -318,6 +332,28 @@ extension HAMachine {
             world.readWanted = true
         case .none, .ending, .releasing:
             break
+        }
+    }
+
+    mutating func lose(_ term: Term, _ reason: String, _ mode: StopMode) {
+        if let handover = world.handover, isSilencing(handover) {
+            // PostgreSQL is being stopped or is silent already: the hand-over ends as if it had been released.
+            if world.mayAcknowledge {
+                end(term, reason, .immediate)
+            } else {
+                noteEnded(term.fence)
+                drop(term)
+                emit(.endTerm)
+            }
+            world.handover = nil
+            return
+        }
+        record("lease.lost", .warning, "the lease is lost: \(reason)", [Fact("fence", term.fence)])
+        if world.isPaused, !world.isPromoteSignalled || world.isRunningPrimary {
+            noteEnded(term.fence)
+            drop(term)
+        } else {
+            end(term, reason, mode)
         }
     }
 
@@ -439,6 +475,7 @@ extension HAMachine {
     func isCommitting(_ label: String) -> Bool { world.commits.values.contains(label) }
 
     mutating func absorb(commit id: EffectID, _ outcome: ChangeOutcome) {
+        if absorb(retake: id, outcome) { return }
         let label = world.commits.removeValue(forKey: id)
         var isCommitted = false
         if case .committed = outcome { isCommitted = true }

@@ -273,14 +273,14 @@ extension HAMachine {
                 return retry(.looking(nil), "an earlier copy's leader entry has not expired yet")
             }
         } else if case .absent = other.initialize, other.migration == nil, other.leader == nil,
-            other.configurationVersion == nil, other.historyVersion == nil
+            other.configurationVersion == nil, other.historyVersion == nil, other.failsafeVersion == nil
         {
             conditions += [.initializeAbsent, .configurationVersion(nil), .historyVersion(nil)]
         } else {
             let whose = other.systemIdentifier.map { "cluster \($0)" } ?? "something"
             return takeBack("the new store is not empty: \(whose) is at this scope")
         }
-        let era = max(view.revision.era, other.revision.era) + 1
+        let era = max(view.revision.era, other.revision.era, world.newestFence.era, world.triedEra) + 1
         var mark = mark(migration.id, .arriving)
         mark.era = era
         var writes: [ClusterWrite] = [
@@ -414,6 +414,9 @@ extension HAMachine {
         world.session = .open(facts)
         world.sessionLifetime = world.settings.ttl
         world.lease = .held(Term(fence: fence, deadlines: deadlines, since: world.now))
+        world.newestFence = max(world.newestFence, fence)
+        world.failsafe = FailsafeState()
+        world.failsafe.provenAt = world.now
         world.renewInFlight = migration.renewInFlight
         world.renewSentAt = migration.renewSentAt
         world.renewalFence = fence
@@ -489,6 +492,8 @@ extension HAMachine {
         world.doubtsSession = false
         world.earlyProof = nil
         world.storeTrouble = nil
+        world.storeReturn = nil
+        world.lowerRevision = nil
         world.isAwaitingBootstrapVersion = false
         world.bootstrapVersion = nil
         world.membersReadAt = nil
@@ -589,10 +594,11 @@ extension HAMachine {
         return true
     }
 
-    /// Moves the guard's deadline; to the term's new number when the same holding goes on in another store.
+    /// Moves the guard's deadline; to the term's new number when the same holding goes on in another store. In failsafe the
+    /// guard takes the number of an entry taken again as it is.
     func armed(_ term: Term) -> Effect {
         if let known = world.armedTerm, known != term.fence, known.era < term.fence.era, world.mayAcknowledge,
-            world.movedTo != nil
+            world.movedTo != nil, world.posture != .failsafe
         {
             return .succeed(term.fence, term.deadlines)
         }

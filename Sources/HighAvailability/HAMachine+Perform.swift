@@ -23,6 +23,9 @@ extension HAMachine {
         case .acquire(let request, let identifier):
             acquire(settling: request, systemIdentifier: identifier)
             return false
+        case .retake:
+            retake()
+            return false
         case .release:
             release()
             return true
@@ -166,6 +169,16 @@ extension HAMachine {
 
     private mutating func acquire(settling request: FailoverRequest?, systemIdentifier: String?) {
         guard let view = world.view, world.sessionFacts != nil, case .none = world.lease else { return }
+        let id = newID()
+        world.lease = .acquiring(id)
+        world.earlyProof = nil
+        emit(.commit(id, acquisition(view, settling: request, systemIdentifier: systemIdentifier)))
+    }
+
+    /// The transaction that takes the leader entry, as a view shows the rest.
+    mutating func acquisition(
+        _ view: ClusterView, settling request: FailoverRequest?, systemIdentifier: String?
+    ) -> ClusterChange {
         // The position in the store is the one that was raced with: an answer that was long on its way may be older than
         // another's whole term.
         var conditions: [ClusterCondition] = [
@@ -184,7 +197,9 @@ extension HAMachine {
                 writes.append(.putFailover(nil))
             }
         }
-        if let systemIdentifier {
+        // A store that lost the cluster is told of it by whoever takes the lead.
+        let isLost = view.initialize == .absent && world.storeReturn != nil
+        if let systemIdentifier = systemIdentifier ?? (isLost ? world.systemIdentifier : nil) {
             if case .absent = view.initialize { conditions.append(.initializeAbsent) }
             writes.append(.putInitialize(systemIdentifier))
             if view.configuration == nil, let configuration = firstConfiguration {
@@ -192,10 +207,12 @@ extension HAMachine {
                 writes.append(.putConfiguration(configuration))
             }
         }
-        let id = newID()
-        world.lease = .acquiring(id)
-        world.earlyProof = nil
-        emit(.commit(id, ClusterChange(if: conditions, writes)))
+        if let era = eraToWrite(view) {
+            world.triedEra = era
+            conditions.append(.eraVersion(view.eraVersion))
+            writes.append(.putEra(era))
+        }
+        return ClusterChange(if: conditions, writes)
     }
 
     /// The dynamic configuration to begin with: the last that was seen, else what `bootstrap.dcs` says.
@@ -210,6 +227,11 @@ extension HAMachine {
             writes.append(.putConfiguration(world.settings.bootstrapConfiguration ?? JSONObject()))
         }
         writes.append(.acquireLeader)
+        if let era = eraToWrite(view) {
+            world.triedEra = era
+            conditions.append(.eraVersion(view.eraVersion))
+            writes.append(.putEra(era))
+        }
         let id = newID()
         world.lease = .acquiring(id)
         world.earlyProof = nil

@@ -3,14 +3,14 @@ import ClusterModel
 /// What a view of the store changes: pause, leader, our own entries.
 extension HAMachine {
     mutating func absorb(view: ClusterView) {
-        if let old = world.view, view.revision < old.revision {
-            world.readWanted = true
-            world.nextReadAt = world.now + .milliseconds(100)
-            return
-        }
         if view.requestedAt < world.viewsCountFrom || world.needsResolving {
             // Asked for before something of ours was settled: it would show what is not any more.
             world.readWanted = true
+            return
+        }
+        guard admits(view) else {
+            world.readWanted = true
+            world.nextReadAt = world.now + .milliseconds(100)
             return
         }
         storeAnswered()
@@ -75,7 +75,12 @@ extension HAMachine {
     }
 
     private mutating func noteLeader(_ view: ClusterView, before: ClusterView?) {
+        judgeHolding(view)
         if let leader = view.leader {
+            // An entry of the past in a store that was set back: nobody to be followed.
+            if world.isLeaderOfThePast { return }
+            if leader.name != world.me { world.storeReturn = nil }
+            world.newestFence = max(world.newestFence, leader.fence)
             if before?.leader?.fence != leader.fence {
                 record(
                     "leader.changed", leader.name == world.me ? .routine : .action,
@@ -97,23 +102,17 @@ extension HAMachine {
                 world.race = nil
             }
             world.unfencedHolder = nil
-            // The entry went to somebody else, or vanished and came back: this term is over whatever its deadline says.
-            if case .held(let term) = world.lease,
-                leader.name != world.me || leader.session != world.sessionFacts?.id || leader.fence != term.fence,
-                view.requestedAt >= term.since
-            {
-                loseLease("the leader entry is not ours any more", .immediate)
-            }
         } else {
-            if case .held(let term) = world.lease, view.requestedAt >= term.since {
-                loseLease("the leader entry vanished", .immediate)
-            }
             if before?.leader != nil || before == nil {
                 record(
                     "leader.none", .action, "nobody holds the leader entry",
                     [Fact("before", before?.leader?.name ?? world.lastHolder?.name)])
             }
             if world.race != nil, world.race?.freeSince == nil { world.race?.freeSince = world.now }
+            if world.clonesForExits {
+                world.clonesForExits = false
+                world.needsClone = nil
+            }
             if !view.isPaused, let holder = world.lastHolder, holder.wasPaused, holder.name != world.me {
                 world.unfencedHolder = holder.name
             }
@@ -142,6 +141,8 @@ extension HAMachine {
         case .none:
             // A session taken up again still holds the entry: go on where the earlier instance ended.
             if world.isLeaderEntryOurs, let leader = view.leader, !world.endedTerms.contains(leader.fence),
+                !world.isOld(leader.fence), world.liveGrant == nil,
+                world.sitsOutLostGrants == nil || world.mayAcknowledge,
                 view.member(world.me)?.session == world.sessionFacts?.id, world.publishedMember != nil,
                 !clearsMarkFirst(view)
             {
@@ -150,9 +151,8 @@ extension HAMachine {
                     [Fact("fence", leader.fence)])
                 beginProving(leader.fence)
             }
-        case .releasing:
-            if !world.isLeaderEntryOurs { world.lease = .none }
-        case .proving, .held, .ending: break
+        // A release ends with its own outcome: a late one would meet the entry that we take meanwhile.
+        case .releasing, .proving, .held, .ending: break
         }
     }
 

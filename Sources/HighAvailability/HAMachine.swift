@@ -31,6 +31,7 @@ public struct HAMachine: Sendable {
         Rule(ask: IdentityRules.unusableData),
         Rule(ask: LeaseRules.ending),
         Rule(ask: LeaseRules.ownedWithoutTerm),
+        Rule(ask: FailsafeRules.retake),
         Rule(ask: MigrationRules.cutting),
         Rule(ask: StoppingRules.stopping),
         Rule(ask: MigrationRules.movedAway),
@@ -44,9 +45,13 @@ public struct HAMachine: Sendable {
         Rule(ask: HandoverRules.steps),
         Rule(ask: LeaseRules.settling),
         Rule(ask: RestartRules.restart),
+        Rule(ask: FailsafeRules.granted),
+        Rule(ask: FailsafeRules.returned),
+        Rule(ask: FailsafeRules.oldLeader),
         Rule(ask: MigrationRules.notHereYet),
         Rule(ask: BootstrapRules.finish),
         Rule(ask: BootstrapRules.noData),
+        Rule(ask: FailsafeRules.leading),
         Rule(ask: LeaderRules.lead),
         Rule(ask: RaceRules.race),
         Rule(ask: FollowRules.rejoin),
@@ -71,6 +76,7 @@ public struct HAMachine: Sendable {
         for _ in 0..<8 {
             keepSession()
             keepLease()
+            keepFailsafe()
             guard decide() else { break }
         }
         keepMigration()
@@ -144,6 +150,10 @@ public struct HAMachine: Sendable {
         status.leaderUntil = world.term?.deadlines.quit
         status.term = world.term?.fence ?? world.armedTerm
         status.isPaused = world.isPaused
+        status.isFailsafeActive = world.failsafe.isActive || world.liveGrant != nil
+        status.isFailsafeOn = world.isFailsafeOn
+        status.newestFence = world.newestFence
+        status.timeline = world.sample?.timeline ?? world.control.map(world.timeline(of:))
         status.ttl = world.settings.ttl
         status.loopWait = world.settings.loopWait
         status.maximumLagOnFailover = world.settings.maximumLagOnFailover

@@ -10,6 +10,8 @@ public enum Intention: Hashable, Sendable {
     /// Leave: PostgreSQL is down.
     case leave
     case acquire(settling: FailoverRequest?, systemIdentifier: String?)
+    /// Take the entry again under the grants in force.
+    case retake
     /// Give the entry up; PostgreSQL is silent.
     case release
     /// The term is over: PostgreSQL is silenced this way.

@@ -206,6 +206,26 @@ public struct World: Sendable {
     public var endedTerms: Set<Fence> = []
     public var sitOutUntil: Instant = .distantPast
 
+    // The failsafe.
+    public var failsafe = FailsafeState()
+    /// What we granted to another.
+    public var grant = GrantRecord()
+    /// Until when what was granted to others than its holder lasts.
+    public var otherGrantsUntil: Instant = .distantPast
+    /// Since when it is known that an earlier instance's grants are not.
+    public var grantsLostSince: Instant?
+    public var pendingGrants: [EffectID: PendingGrant] = [:]
+    /// Since when nobody leads and a list that is out of force does not name us.
+    public var unlistedSince: Instant?
+    /// The newest term heard of.
+    public var newestFence = Fence.none
+    /// The store was found set back or emptied, and what it has lost is not written again yet.
+    public var storeReturn: StoreReturn?
+    /// The era that an acquisition of ours was to begin; it may have begun without anybody's knowing.
+    public var triedEra: UInt32 = 0
+    /// A view that was lower than the one before, to be confirmed.
+    public var lowerRevision: StoreRevision?
+
     // The guard.
     public var isGuardReady = false
     public var isAdopting = false
@@ -265,6 +285,13 @@ public struct World: Sendable {
     public var needsClone: String?
     /// The running server is to be stopped for it.
     public var stopForClone = false
+    /// How often PostgreSQL came up as a standby and ended by itself since it last streamed.
+    public var standbyExits = 0
+    /// `needsClone` comes of them alone: without a leader the data may be the best that is left.
+    public var clonesForExits = false
+    /// So many of them are taken for data that cannot be replayed; more after each copy that did not help.
+    public var exitsBeforeClone = World.fewestExitsBeforeClone
+    static let fewestExitsBeforeClone = 4
     public var bootstrapVersion: EntryVersion?
     /// We created `initialize`; its version is taken from the next view.
     public var isAwaitingBootstrapVersion = false

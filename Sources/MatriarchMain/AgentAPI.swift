@@ -15,6 +15,8 @@ struct AgentAPI: AgentControl {
 
     func perform(_ request: OperatorRequest) async -> OperatorAnswer { await agent.perform(request) }
 
+    func grant(_ request: GrantRequest) async -> GrantAnswer { await agent.grant(request) }
+
     func reload() async -> String? {
         if let refused = await agent.reload() { return refused }
         return await onReload()

@@ -38,6 +38,8 @@ struct ClusterReport: Sendable {
     var scope: String?
     var members: [Member]
     var isPaused: Bool
+    /// The store does not answer, and the leader goes on by the members' grants.
+    var isFailsafeActive: Bool
     var scheduledSwitchover: JSONObject?
     /// The system identifier, when a member told it.
     var systemIdentifier: String? {
@@ -49,6 +51,7 @@ struct ClusterReport: Sendable {
         scope = object["scope"]?.string
         members = rows.compactMap { $0.object.flatMap(Member.init) }
         isPaused = object["pause"]?.bool ?? false
+        isFailsafeActive = object["failsafe_mode_is_active"]?.bool ?? false
         scheduledSwitchover = object["scheduled_switchover"]?.object
     }
 

@@ -39,6 +39,10 @@ public struct CommandEnvironment: Sendable {
     var readStoreSection: @Sendable (_ path: String) throws -> (name: String, section: JSONValue) = { path in
         throw CommandFailure("\(path): this program has no store plugins")
     }
+    /// Looks at everything that an agent with this configuration file depends on; the store may take so long.
+    var examine: @Sendable (_ path: String, _ limit: Duration) async throws -> DoctorFacts = { path, _ in
+        throw CommandFailure("\(path): this program has no store plugins")
+    }
     /// Writes a file for its owner alone, as a whole or not at all.
     public var writeFile: @Sendable (_ path: String, _ text: String) throws -> Void = { path, _ in
         throw CommandFailure("cannot write \(path)")

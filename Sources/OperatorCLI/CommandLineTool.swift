@@ -7,7 +7,8 @@ public enum CommandLineTool {
     public static let operatorCommands: [any ParsableCommand.Type] = [
         ListCommand.self, ExplainCommand.self, HistoryCommand.self, SwitchoverCommand.self, FailoverCommand.self,
         PauseCommand.self, ResumeCommand.self, RestartCommand.self, ReloadCommand.self, ReinitCommand.self,
-        ShowConfigCommand.self, EditConfigCommand.self, StoreCommand.self, ValidateCommand.self, VersionCommand.self,
+        ShowConfigCommand.self, EditConfigCommand.self, StoreCommand.self, ValidateCommand.self, DoctorCommand.self,
+        VersionCommand.self,
     ]
 
     /// Runs a program whose commands know these plugins; see `run(_:arguments:)`.

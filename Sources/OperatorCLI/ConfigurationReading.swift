@@ -61,6 +61,27 @@ enum ConfigurationReading {
         return (settings.store.name, settings.store.node.json)
     }
 
+    /// All that `matriarch doctor` judges.
+    static func examine(_ path: String, within limit: Duration, plugins: PluginRegistry) async -> DoctorFacts {
+        let loaded = ConfigurationLoader.load(
+            path: path, environment: environmentVariables(), knownStores: plugins.stores.map(\.section))
+        var facts = DoctorFacts(complaints: loaded.complaints, settings: loaded.settings)
+        guard let settings = loaded.settings else { return facts }
+        if let plugin = plugins.store(section: settings.store.name) {
+            facts.complaints += plugin.check(settings.store.node)
+        }
+        facts.host = await HostLook.facts(settings, configuration: path)
+        if facts.complaints.containsError { return facts }
+        do {
+            let opened = try openStore(path, plugins: plugins)
+            facts.store = await StoreLook.facts(opened, settings, within: limit)
+            await opened.store.close()
+        } catch {
+            facts.store = StoreFacts(section: settings.store.name, error: "\(error)")
+        }
+        return facts
+    }
+
     /// Opens the store that a configuration file names, an agent's or an operator's.
     static func openStore(_ path: String, plugins: PluginRegistry) throws -> OpenedStore {
         let loaded = ConfigurationLoader.loadForOperator(

@@ -45,6 +45,9 @@ extension CommandEnvironment {
             validate: { path, host in ConfigurationReading.validate(path, host: host, plugins: plugins) },
             openStore: { path in try ConfigurationReading.openStore(path, plugins: plugins) },
             readStoreSection: { path in try ConfigurationReading.storeSection(path, plugins: plugins) },
+            examine: { path, limit in
+                await ConfigurationReading.examine(path, within: limit, plugins: plugins)
+            },
             writeFile: { path, text in try writeWhole(path, text) })
     }
 }

@@ -121,7 +121,7 @@ public final class PeerClient: Sendable {
 
     // MARK: Parts
 
-    private func request(_ method: String, _ url: String) -> HTTPClientRequest {
+    func request(_ method: String, _ url: String) -> HTTPClientRequest {
         var request = HTTPClientRequest(url: url)
         request.method = .RAW(value: method)
         request.headers.add(name: "user-agent", value: "Matriarch")
@@ -131,17 +131,25 @@ public final class PeerClient: Sendable {
         return request
     }
 
-    private func execute(
+    struct Answer: Sendable {
+        var status: Int
+        var headers: HTTPHeaders
+        var body: [UInt8]
+    }
+
+    func execute(
         _ request: HTTPClientRequest, within: Duration
-    ) async throws(PeerError) -> (status: Int, body: [UInt8]) {
+    ) async throws(PeerError) -> Answer {
         guard !followers.isClosed else { throw .shutDown }
         let http = http
-        let result = await withTaskGroup(of: Result<(status: Int, body: [UInt8]), PeerError>.self) { group in
+        let result = await withTaskGroup(of: Result<Answer, PeerError>.self) { group in
             group.addTask {
                 do {
                     let response = try await http.execute(request, timeout: TimeAmount(within))
                     let body = try await response.body.collect(upTo: Self.maximumAnswer)
-                    return .success((Int(response.status.code), Array(buffer: body)))
+                    return .success(
+                        Answer(
+                            status: Int(response.status.code), headers: response.headers, body: Array(buffer: body)))
                 } catch {
                     return .failure(Self.explained(error, url: request.url, within: within))
                 }

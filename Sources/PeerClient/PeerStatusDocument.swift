@@ -25,6 +25,10 @@ extension PeerStatus {
         if let own = document[Member.ownField]?.object {
             status.fenceState = own["fence"]?.string.flatMap(FenceState.init(rawValue:))
             status.isSilent = own["silent"]?.bool ?? false
+            if status.timeline == nil, let number = own["timeline"]?.integer, number > 0, number <= Int64(UInt32.max) {
+                status.timeline = Timeline(UInt32(number))
+            }
+            status.newestFence = own["newest_term"]?.string.flatMap { Fence($0) }
         }
         return status
     }

@@ -189,7 +189,8 @@ public protocol StoreSession: Sendable {
     /// What a later instance needs to resume this session; nil when the store cannot. Secret: file mode 0600.
     var resumption: [UInt8]? { get }
     /// Renews by proof: only answers in which the store's majority took part count, from the instant they were sent.
-    /// `holding` tells that the leader entry is ours (the proof then checks it as well).
+    /// `holding` tells that the leader entry is ours (the proof then checks it as well). Without it a heartbeat will do
+    /// where that is cheaper: what is answered then is the expiry that the last proof gave.
     func renew(holding: Bool, within: Duration) async -> RenewOutcome
     /// Reads after an unknown outcome so that the transaction can no longer take effect later.
     func resolve(_ id: TransactionID, _ keys: KeySelection, within: Duration) async throws(StoreError) -> StoreSnapshot
@@ -234,6 +235,9 @@ public protocol CoordinationStore: Sendable {
     /// Takes over its section, read again by a reload, without losing a session: other servers, timeouts; files that the
     /// section names (certificates, keys, tokens) are read again even if the section is the same.
     func reconfigure(_ section: ConfigurationNode) async -> StoreReconfiguration
+    /// Looks at the servers for an operator: which of them answer, their releases, what is known to be wrong with those.
+    /// Changes nothing. Never called by the agent.
+    func findings(within: Duration) async -> [StoreFinding]
     /// Frees everything; further calls end with `.closed`. Sessions that are still open are abandoned, never ended: what
     /// hangs on them may still be relied on. Only `StoreSession.close(abandon: false)` ends one.
     func close() async
@@ -241,4 +245,5 @@ public protocol CoordinationStore: Sendable {
 
 extension CoordinationStore {
     public func reconfigure(_ section: ConfigurationNode) async -> StoreReconfiguration { .unsupported }
+    public func findings(within: Duration) async -> [StoreFinding] { [] }
 }

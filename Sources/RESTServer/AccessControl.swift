@@ -1,5 +1,6 @@
 import ClusterModel
 import ConfigurationTree
+import PluginInterfaces
 
 /// Who may make unsafe requests: the allowlist, then the certificate, then the password.
 struct AccessControl: Sendable {
@@ -36,7 +37,7 @@ struct AccessControl: Sendable {
             includesMembers: settings.allowlistIncludeMembers,
             wantsCertificate: settings.isTLS && settings.verifyClient != .none,
             credentials: settings.username.flatMap { user in
-                settings.password.map { Base64.encode("\(user):\($0.value)".utf8) }
+                settings.password.map { Array(Base64.encode("\(user):\($0.value)".utf8).utf8) }
             })
         return (control, problems)
     }
@@ -88,25 +89,5 @@ struct AccessControl: Sendable {
             difference |= UInt64(wanted[index] ^ (index < given.count ? given[index] : ~wanted[index]))
         }
         return difference == 0
-    }
-}
-
-enum Base64 {
-    static func encode(_ bytes: some Collection<UInt8>) -> [UInt8] {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-        var result: [UInt8] = []
-        var rest = Array(bytes)[...]
-        while !rest.isEmpty {
-            let group = rest.prefix(3)
-            rest = rest.dropFirst(3)
-            var value: UInt32 = 0
-            for byte in group { value = value << 8 | UInt32(byte) }
-            value <<= UInt32(8 * (3 - group.count))
-            for index in 0..<4 {
-                result.append(
-                    index <= group.count ? alphabet[Int(value >> UInt32(18 - 6 * index) & 63)] : UInt8(ascii: "="))
-            }
-        }
-        return result
     }
 }

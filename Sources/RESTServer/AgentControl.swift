@@ -17,6 +17,10 @@ public protocol AgentControl: Sendable {
     /// Carries out an operator's request.
     func perform(_ request: OperatorRequest) async -> OperatorAnswer
 
+    /// A leader that has lost the store asks for this member's grant. Answers when the grant is on disk, or refused; asks
+    /// neither the store nor PostgreSQL.
+    func grant(_ request: GrantRequest) async -> GrantAnswer
+
     /// Reads the configuration again, as SIGHUP does; nil when all is well, else what was refused.
     func reload() async -> String?
 

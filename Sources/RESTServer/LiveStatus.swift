@@ -20,7 +20,8 @@ struct LiveStatus {
         self.status = status
         self.now = now
         self.view = status.view.flatMap { view in
-            guard let silence = status.storeSilentSince else { return view }
+            // While the leader goes on by the members' grants, what was last seen of the cluster is what is.
+            guard let silence = status.storeSilentSince, !status.isFailsafeActive else { return view }
             return now < max(view.requestedAt + status.ttl, silence + status.ttl / 3) ? view : nil
         }
         // The kind of cluster outlives the view that told it.

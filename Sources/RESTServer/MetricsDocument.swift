@@ -43,7 +43,8 @@ public enum MetricsDocument {
             "patroni_postgres_server_version", "Version of PostgreSQL, 0 if it does not answer.",
             String(sample?.serverVersion ?? 0))
         page.flag("patroni_cluster_unlocked", "1 if the cluster has no leader.", live.isUnlocked)
-        page.flag("patroni_failsafe_mode_is_active", "1 if the failsafe mode is active.", false)
+        page.flag(
+            "patroni_failsafe_mode_is_active", "1 if the failsafe mode is active.", status.isFailsafeActive)
         page.flag("patroni_failsafe_mode_enabled", "1 if the failsafe mode is configured.", live.mode.isFailsafe)
         page.flag(
             "patroni_failsafe_member", "1 if this member is in the failsafe key.",

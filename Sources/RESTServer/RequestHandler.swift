@@ -16,6 +16,7 @@ struct RequestHandler: Sendable {
         var members: Duration = .seconds(2)
         var restart: Duration = .seconds(3600)
         var configuration: Duration = .seconds(30)
+        var grant: Duration = .seconds(5)
         var reload: Duration = .seconds(30)
         var migration: Duration = .seconds(90)
         /// Hand-overs: what the contract says, twice the loop's wait, at least 20 s.
@@ -48,8 +49,14 @@ struct RequestHandler: Sendable {
         case "readiness":
             return .bare(HealthRules.isReady(query: request.query, status: control.status(), now: now()) ? 200 : 503)
         case "cluster":
-            guard let view = await view() else { return .errorPage(502) }
-            return .json(.object(ClusterDocument.make(view: view, scope: control.status().scope)))
+            let status = control.status()
+            // In failsafe what was seen last is what is: nothing of it may change.
+            guard let view = await view() ?? (status.isFailsafeActive ? status.view : nil) else {
+                return .errorPage(502)
+            }
+            var document = ClusterDocument.make(view: view, scope: status.scope)
+            if status.isFailsafeActive { document["failsafe_mode_is_active"] = true }
+            return .json(.object(document))
         case "history":
             guard let view = await view() else { return .errorPage(502) }
             return .json(view.history?.storedValue() ?? [])
@@ -169,7 +176,9 @@ struct RequestHandler: Sendable {
             return await migrate(request, try await body(of: request))
         case "POST reload": return await reload(request)
         case "POST sigterm": return .text("shutdown is not available on this system", status: 202)
-        case "POST failsafe": return .errorPage(502, "failsafe_mode is not enabled")
+        case "POST failsafe":
+            guard control.status().isFailsafeOn else { return .errorPage(502, "failsafe_mode is not enabled") }
+            return await failsafe(try await body(of: request))
         default:
             // mpp, citus: acted on by nobody here.
             _ = try await body(of: request)

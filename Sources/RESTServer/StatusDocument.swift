@@ -17,6 +17,7 @@ public enum StatusDocument {
         if let sample = live.sample { put(sample, live: live, into: &document) }
         if status.isPaused { document["pause"] = true }
         if live.isUnlocked { document["cluster_unlocked"] = true }
+        if status.isFailsafeActive { document["failsafe_mode_is_active"] = true }
         if let seen = status.storeLastSeen { document["dcs_last_seen"] = .integer(seen.seconds) }
         let tags = status.tags.published
         if !tags.isEmpty { document["tags"] = .object(tags) }
@@ -74,6 +75,8 @@ public enum StatusDocument {
             "version": .string(matriarchVersion),
         ]
         if let term = status.term { own["term"] = .string(term.description) }
+        if let timeline = status.timeline { own["timeline"] = .integer(Int64(timeline.number)) }
+        if status.newestFence > .none { own["newest_term"] = .string(status.newestFence.description) }
         if let sample = live.sample { own["position"] = .integer(Int64(clamping: sample.position.bytes)) }
         if let job = status.job { own["job"] = .string(job) }
         if let progress = status.progress { own["progress"] = .object(progress) }

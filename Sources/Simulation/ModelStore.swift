@@ -26,7 +26,8 @@ package struct ModelStore {
     package init() {}
 
     private var draw: UInt64 = 0x9E37
-    var era: UInt32 = 0
+    /// The era that the store's key names; 0: there is none.
+    var era: UInt32 { eraEntry?.value ?? 0 }
     package var revision: UInt64 = 100
     package var sessions: [SessionID: Session] = [:]
     private var lastSession = 0
@@ -40,6 +41,8 @@ package struct ModelStore {
     package var sync: Entry<SyncState>?
     package var history: Entry<TimelineHistory>?
     package var promotions: Entry<PromotionRecords>?
+    package var failsafe: Entry<[String: String]>?
+    package var eraEntry: Entry<UInt32>?
     package var migration: Entry<MigrationMark>?
     /// Who held the leader entry, one after another.
     package var terms: [(name: String, fence: Fence)] = []
@@ -115,8 +118,14 @@ package struct ModelStore {
         return .committed(StoreRevision(era: era, number: revision))
     }
 
-    func view(at requested: Instant) -> ClusterView {
-        var view = ClusterView(revision: StoreRevision(era: era, number: revision), requestedAt: requested)
+    /// `known` is the highest era that the reader has seen.
+    func view(at requested: Instant, known: UInt32 = 0) -> ClusterView {
+        var view = ClusterView(
+            revision: StoreRevision(era: max(era, known), number: revision), requestedAt: requested)
+        view.era = eraEntry?.value
+        view.eraVersion = eraEntry?.version
+        view.failsafe = failsafe?.value
+        view.failsafeVersion = failsafe?.version
         if let leader {
             view.leader = ClusterView.Leader(
                 name: leader.value.name, session: leader.value.session, version: leader.version,
@@ -159,7 +168,12 @@ package struct ModelStore {
             if let why = objection(write, session) { return .refused(why) }
         }
         revision += 1
-        for write in change.writes { apply(write, name, session) }
+        // The era counts for the entry that comes with it.
+        for write in change.writes { if case .putEra = write { apply(write, name, session) } }
+        for write in change.writes {
+            if case .putEra = write { continue }
+            apply(write, name, session)
+        }
         return .committed(StoreRevision(era: era, number: revision))
     }
 
@@ -179,6 +193,7 @@ package struct ModelStore {
         case .statusVersion(let version): return compare(status?.version, version, "status")
         case .historyVersion(let version): return compare(history?.version, version, "history")
         case .memberVersion(let member, let version): return compare(members[member]?.version, version, member)
+        case .eraVersion(let version): return compare(eraEntry?.version, version, "era")
         case .migrationVersion(let version): return compare(migration?.version, version, "migration")
         }
     }
@@ -220,8 +235,9 @@ package struct ModelStore {
         case .putSync(let value): put(&sync, value)
         case .putHistory(let value): put(&history, value)
         case .putPromotions(let value): put(&promotions, value)
+        case .putFailsafe(let value): put(&failsafe, value)
+        case .putEra(let value): put(&eraEntry, value)
         case .removeSync: sync = nil
-        case .putEra(let value): era = value
         case .putMigration(let value?): put(&migration, value)
         case .putMigration(nil): migration = nil
         case .removeCopy:
@@ -231,6 +247,7 @@ package struct ModelStore {
             history = nil
             promotions = nil
             sync = nil
+            eraEntry = nil
             migration = nil
         }
     }
@@ -272,5 +289,33 @@ extension ModelStore {
     mutating func setSync(_ state: SyncState) {
         revision += 1
         sync = Entry(value: state, version: EntryVersion(created: revision, number: revision))
+    }
+}
+
+extension ModelStore {
+    /// The servers lost all they knew, the sessions too; their numbers begin anew.
+    mutating func empty() {
+        var fresh = ModelStore()
+        keep(&fresh)
+        self = fresh
+    }
+
+    /// The servers were given an older state of theirs: the sessions in it live once more, from now on.
+    mutating func setBack(to older: ModelStore, at now: Instant) {
+        var older = older
+        keep(&older)
+        self = older
+        renewAll(at: now)
+    }
+
+    /// What is no part of the servers' data: how they keep time, names that are never given twice, and the book of terms.
+    private func keep(_ other: inout ModelStore) {
+        other.model = model
+        other.draw = draw
+        other.lastSession = lastSession
+        other.terms = terms
+        other.wasLeaderDeleted = wasLeaderDeleted
+        other.lockedUntil = .distantPast
+        other.expiredHolding = nil
     }
 }

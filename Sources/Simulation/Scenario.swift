@@ -34,6 +34,9 @@ package struct Scenario: Sendable {
     package var usesRewind = true
     /// pg1 and pg2 have each other as synchronous standby, and `/sync` names the two.
     package var isSynchronous = false
+    package var hasFailsafe = false
+    /// Restarts, in hundredths, after which the record of grants is not to be read.
+    package var grantsLost: UInt64 = 0
     package var viaFollower: UInt64 = 0
     package var clocksDrift = false
     package var jitter: Duration = .milliseconds(2)
@@ -101,15 +104,32 @@ package struct Scenario: Sendable {
         let kinds = (0..<wanted).compactMap { _ in random.pick(limits.kinds) }
         scenario.faults = faults(kinds, scenario, limits, &random)
         if random.percent(40) { scenario.staysBroken = random.below(scenario.members) }
+        drawLosses(&scenario, limits, &random)
         if limits.migrations { addMigrations(to: &scenario) }
         return scenario
     }
 
-    /// In three runs of ten the cluster moves, some times, among whatever else happens. Drawn apart, so that the rest of a
+    /// Drawn last: what the other draws make of a seed stays as it is.
+    private static func drawLosses(_ scenario: inout Scenario, _ limits: Limits, _ random: inout SplitMix) {
+        scenario.hasFailsafe = random.percent(40)
+        if random.percent(30) { scenario.grantsLost = random.below(40) }
+        guard limits.kinds == FaultKind.usual, random.percent(scenario.hasFailsafe ? 50 : 12) else { return }
+        let kinds: [FaultKind] = [.storeLost, .storeLost, .storeEmptied, .storeSetBack]
+        for _ in 0..<(1 + random.below(2)) {
+            let lasts = scenario.ttl / 4 + random.duration(upTo: scenario.ttl * (random.percent(30) ? 8 : 3))
+            scenario.faults.append(
+                Fault(
+                    random.pick(kinds) ?? .storeLost, at: random.duration(upTo: .seconds(6)), lasts: lasts,
+                    target: random.below(scenario.members), choice: random.next()))
+        }
+        scenario.faults.sort { $0.at < $1.at }
+    }
+
+    /// In half of the runs without a failsafe and a lost store the cluster moves, some times, among whatever else happens. Drawn apart, so that the rest of a
     /// seed's scenario is what it was before there were migrations.
     private static func addMigrations(to scenario: inout Scenario) {
         var random = SplitMix(seed: scenario.seed &* 0xA076_1D64_78BD_642F ^ 0x516)
-        guard random.percent(30) else { return }
+        guard !scenario.hasFailsafe, !scenario.faults.contains(where: { $0.kind.isStoreLoss }), random.percent(50) else { return }
         let last = (scenario.faults.last?.at ?? .zero) + .milliseconds(500)
         for _ in 0..<(1 + random.below(3)) {
             let at = random.duration(upTo: last)

@@ -27,7 +27,7 @@ extension SimulatedCluster {
             if writers > 1 {
                 complain("\(first?.name ?? "") and \(member.name) can both acknowledge")
             } else if !isStoreStopped, !stoppedStores.contains(ruling), !store.wasLeaderDeleted,
-                store.leader?.value.name != member.name
+                store.leader?.value.name != member.name, now >= member.backedUntil
             {
                 complain("\(member.name) can acknowledge and \(store.leader?.value.name ?? "nobody") holds the lease")
             }
@@ -39,7 +39,7 @@ extension SimulatedCluster {
     func judgeExpiry(_ name: String, _ fence: Fence) {
         guard let member = member(name), !member.isExcused, !member.isUnfenced else { return }
         if let deadlines = member.guardian.deadlines, member.guardian.term == fence,
-            member.global(deadlines.end) > now, member.guardian.posture != .paused
+            member.global(deadlines.end) > max(now, member.backedUntil), member.guardian.posture != .paused
         {
             complain(
                 "\(name): the deadline of \(fence) outlives the store's expiry by "
@@ -49,12 +49,13 @@ extension SimulatedCluster {
 
     /// Whatever a deadline was reckoned from, the store has promised at least as much.
     func judgeDeadline(_ member: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
+        let end = member.global(deadlines.end)
+        if judgeGrants(member, deadlines) { return }
         guard let id = member.sessions[ruling], let session = store.sessions[id], store.leader?.value.session == id
         else {
             return
         }
-        let end = member.global(deadlines.end)
-        if end > session.promised {
+        if end > session.promised, end > member.backedUntil {
             complain(
                 "\(member.name): the deadline of \(fence) outlives the store's promise by "
                     + "\((end - session.promised).milliseconds) ms")
@@ -83,6 +84,10 @@ extension SimulatedCluster {
             clients.highest[branch] = end == .zero ? nil : (end, write.at, write.isSynchronous)
         }
         confirmed = nil
+        // What is acknowledged is on those whom `/sync` names; that another one has it as well was luck.
+        if let sync = store.sync?.value, !sync.admits(member.name) {
+            complain("\(member.name): promoted, and /sync does not name it")
+        }
         if let bound = member.boundAtAcquisition, postgres.lsn < bound {
             complain(
                 "\(member.name): promoted at \(postgres.lsn), \(bound.bytes(aheadOf: postgres.lsn)) bytes beyond the "

@@ -40,13 +40,14 @@ extension SimulatedCluster {
             let name = node.name
             let number = node.home
             let isSeen = change.writes.contains { stores[number].model.tells($0) }
+            let known = node.machine?.world.newestFence ?? .none
             commit(
                 node, number, fault, isSeen,
                 { [unowned self] in
                     let isAcquire = change.writes.contains { if case .acquireLeader = $0 { true } else { false } }
                     let before = self.stores[number].failover?.value
                     let outcome = self.stores[number].commit(change, name: name, session: $0, at: self.now)
-                    if isAcquire, case .committed = outcome { self.acquired(node, number, before) }
+                    if isAcquire, case .committed = outcome { self.acquired(node, number, before, known) }
                     if case .committed = outcome { self.noteMoved(change, number) }
                     return outcome
                 }, { .committed(id, $0) })
@@ -80,6 +81,10 @@ extension SimulatedCluster {
                 node.marker = marker
                 self.deliverInOrder(node, .persisted(id, succeeded: true))
             }
+        case .persistGrant(let id, let record): persist(node, id, record, fault)
+        case .requestGrants(let id, let peers, let request, let within):
+            requestGrants(node, id, peers, request, within)
+        case .answerGrant(let id, let answer): answerGrant(node, id, answer)
         case .checkpoint(let id):
             let isUp = node.postgres.run?.isReady == true && !node.isServerFrozen
             let started = node.postgres.run?.started
@@ -109,8 +114,15 @@ extension SimulatedCluster {
     }
 
     /// The leader entry is this member's now: how much it may have missed is settled at this moment.
-    private func acquired(_ node: SimulatedMember, _ number: Int, _ request: FailoverRequest?) {
+    private func acquired(
+        _ node: SimulatedMember, _ number: Int, _ request: FailoverRequest?, _ known: Fence
+    ) {
         let store = stores[number]
+        let terms = store.terms.suffix(2).map(\.fence)
+        // Who has not heard of it before the store lost it, or lost the memory on its own disk, cannot know.
+        if terms.count == 2, terms[1] <= terms[0], known >= terms[0] || exchangedAt == .distantPast {
+            complain("\(node.name): the term \(terms[1]) comes after \(terms[0])")
+        }
         let isNamed = request?.candidate == node.name
         let isPaused = store.configuration?.value["pause"]?.bool == true
         node.boundAtAcquisition =
@@ -170,6 +182,7 @@ extension SimulatedCluster {
             } else {
                 node.sessions[number] = self.stores[number].open(lifetime: self.ttl, at: self.now)
             }
+            node.connections[number, default: 0] += 1
             node.proofs[number] = []
             self.beat(node, number, node.instance, node.sessions[number])
             let isBehind = node.isViaFollower
@@ -244,7 +257,11 @@ extension SimulatedCluster {
                 return
             }
             if self.stores[number].expire(at: self.now) { self.expired(number) }
-            self.deliver(node, seen(self.stores[number].view(at: asked)), after: back)
+            let era = max(node.knownEras[number] ?? 0, self.stores[number].era)
+            node.knownEras[number] = era
+            let view = self.stores[number].view(at: asked, known: era)
+            if number == node.home, let configuration = view.configuration { node.cachedConfiguration = configuration }
+            self.deliver(node, seen(view), after: back)
         }
     }
 
@@ -261,8 +278,9 @@ extension SimulatedCluster {
             return
         }
         let delay: Duration = if case .late(let delay)? = fault { delay } else { storeDelay / 2 }
+        let connection = node.connections[number]
         after(delay) { [unowned self, unowned node] in
-            guard self.answers(node, number) else {
+            guard self.answers(node, number), node.connections[number] == connection else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
@@ -412,6 +430,9 @@ extension Effect {
         case .queryPeers: "queryPeers"
         case .watchPeers: "watchPeers"
         case .persistMarker: "persistMarker"
+        case .persistGrant: "persistGrant"
+        case .requestGrants: "requestGrants"
+        case .answerGrant: "answerGrant"
         case .checkpoint: "checkpoint"
         case .readHistory: "readHistory"
         case .callback: "callback"
@@ -424,7 +445,8 @@ extension Effect {
     var identifier: EffectID? {
         switch self {
         case .read(let id, _), .commit(let id, _), .renew(let id, _, _), .release(let id), .startJob(let id, _),
-            .persistMarker(let id, _), .checkpoint(let id), .readHistory(let id), .openSession(let id, _, _):
+            .persistMarker(let id, _), .persistGrant(let id, _), .requestGrants(let id, _, _, _), .checkpoint(let id),
+            .readHistory(let id), .openSession(let id, _, _):
             id
         case .other(.openSession(let id, _)), .other(.read(let id)), .other(.commit(let id, _)),
             .other(.renew(let id, _, _)):

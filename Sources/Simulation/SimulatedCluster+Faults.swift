@@ -79,6 +79,7 @@ extension SimulatedCluster {
         case .storeOutage, .storeElection:
             stopStore()
             finally { self.startStore(electsLeader: fault.kind == .storeElection) }
+        case .storeLost, .storeEmptied, .storeSetBack: beginStoreLoss(fault)
         case .slowStore:
             let usual = storeDelay
             storeDelay = .milliseconds(Int64(100 + fault.choice % 1900))
@@ -262,7 +263,13 @@ extension SimulatedCluster {
         }
     }
 
-    var isPauseWanted: Bool { store.configuration?.value["pause"]?.bool == true }
+    /// By the store, or by those who saw the pause last where the store has lost it.
+    var isPauseWanted: Bool {
+        guard let configuration = store.configuration else {
+            return all.contains { $0.machine?.world.isPaused == true }
+        }
+        return configuration.value["pause"]?.bool == true
+    }
 
     func takeBackPause() {
         guard isPauseWanted else { return }

@@ -25,7 +25,7 @@ extension SimulatedCluster {
             if let old = known.deadlines, deadlines.end < old.end { return refuse("it would shrink") }
         } else if succeeds, known.isArmed, !known.isFrozen {
             if let old = known.deadlines, deadlines.end < old.end { return refuse("it would shrink") }
-        } else if node.postgres.run != nil, known.isEnforced, known.posture != .paused {
+        } else if node.postgres.run != nil, known.isEnforced, known.posture != .paused, known.posture != .failsafe {
             return refuse("PostgreSQL still runs under another term")
         }
         let isFirst = known.term != fence || known.deadlines == nil
@@ -98,7 +98,7 @@ extension SimulatedCluster {
                 return
             }
             node.guardian.isEnforced = false
-        case .primary:
+        case .primary, .failsafe:
             guard node.guardian.deadlines != nil else {
                 deliverInOrder(node, .postureRefused(posture, "no deadline is armed"), after: .milliseconds(1))
                 return

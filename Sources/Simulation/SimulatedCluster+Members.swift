@@ -19,6 +19,7 @@ extension SimulatedCluster {
         let identity = MemberIdentity(
             name: node.name, scope: "demo", connURL: "postgres://\(node.name)/postgres", apiURL: node.apiURL,
             nonce: UInt64(node.instance))
+        node.hasMachine = true
         node.machine = HAMachine(
             identity: identity, settings: node.settings,
             at: Moment(now: node.local(now), wall: wall, random: random.next()))
@@ -32,8 +33,8 @@ extension SimulatedCluster {
         let server: ServerFacts =
             node.postgres.run == nil ? .down(node.postgres.data, exit: nil) : .running(pid: 1, isAdopted: adopted)
         let begin = InstanceStart(
-            server: server, marker: marker ? node.marker : nil, cachedConfiguration: nil, hasSavedSession: resume,
-            migration: record(of: node))
+            server: server, marker: marker ? node.marker : nil, cachedConfiguration: node.cachedConfiguration,
+            hasSavedSession: resume, grants: grantFile(node), migration: record(of: node))
         deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
@@ -48,6 +49,7 @@ extension SimulatedCluster {
     package func killAgent(_ node: SimulatedMember) {
         guard node.machine != nil else { return }
         node.machine = nil
+        node.hasMachine = false
         node.instance += 1
         // Who asked hears that the connection ended.
         open = open.filter { $0.value.member != node.name }
@@ -71,6 +73,7 @@ extension SimulatedCluster {
     package func killHost(_ node: SimulatedMember) {
         open = open.filter { $0.value.member != node.name }
         node.machine = nil
+        node.hasMachine = false
         node.instance += 1
         node.inbox = []
         node.isHostDown = true
@@ -80,6 +83,7 @@ extension SimulatedCluster {
         node.isHostPaused = false
         node.postgres.crash()
         node.guardian = ModelGuard()
+        node.isBootedAnew = true
         noticeSilence(of: node) { $0.isHostDown }
     }
 
@@ -270,7 +274,7 @@ extension SimulatedCluster {
     }
 
     /// The ensemble stops answering; its sessions run out at the end unless a new leader begins them anew.
-    func stopStore() {
+    package func stopStore() {
         isStoreStopped = true
         for member in all where member.storeReachable {
             member.proofs = [:]
@@ -278,7 +282,7 @@ extension SimulatedCluster {
         }
     }
 
-    func startStore(electsLeader: Bool) {
+    package func startStore(electsLeader: Bool) {
         guard isStoreStopped else { return }
         isStoreStopped = false
         for number in stores.indices {

@@ -117,7 +117,10 @@ extension SimulatedCluster {
         }
         if case .bootstrap = job, node.postgres.identifier != nil { complain("\(node.name): bootstrap over data") }
         if case .bootstrap = job { return }
-        let others = all.filter { $0 !== node && $0.postgres.identifier == store.initialize?.value }
+        // A store that was emptied does not know the cluster; the data does.
+        let identifier =
+            store.initialize?.value ?? node.postgres.identifier ?? all.compactMap(\.postgres.identifier).first
+        let others = all.filter { $0 !== node && $0.postgres.identifier == identifier }
         if others.isEmpty { complain("\(node.name): \(job.name) of what may be the last copy") }
     }
 
@@ -208,7 +211,10 @@ extension SimulatedCluster {
             }
             if run.isPrimary { self.complain("\(node.name): promoted twice") }
             if node.marker?.fence != fence { self.complain("\(node.name): promoted without a marker") }
-            if self.store.promotions?.value.records.values.contains(where: { $0.fence == fence }) != true {
+            // Recorded, and lost with everything else, between then and now: nobody can help that.
+            if self.now - self.exchangedAt > self.ttl,
+                self.store.promotions?.value.records.values.contains(where: { $0.fence == fence }) != true
+            {
                 self.complain("\(node.name): promoted without its intent in the store")
             }
             node.guardian.isEnforced = true
@@ -236,7 +242,8 @@ extension SimulatedCluster {
                 return self.becomePrimary(node, id, started, branch, .milliseconds(100))
             }
             self.judgePromotion(node)
-            if let other = self.makers[branch.timeline], other != branch.number {
+            // A store that lost its records tells of no intents: then the terms of the two makings tell them apart.
+            if let other = self.makers[branch.timeline], other != branch.number, self.exchangedAt == .distantPast {
                 self.complain("\(node.name): timeline \(branch.timeline) is made a second time")
             }
             self.makers[branch.timeline] = branch.number

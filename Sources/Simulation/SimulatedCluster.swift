@@ -81,6 +81,14 @@ package final class SimulatedCluster {
     package var onLine: ((String) -> Void)?
     /// Who was confirmed to have everything when the lease was released to him, and the branch that ended so.
     var confirmed: (name: String, branch: ModelPostgres.Branch)?
+    /// Restarts, in hundredths, after which the record of grants is not to be read.
+    var grantsLost: UInt64 = 0
+    /// What the leaders asked of the others, until it is answered.
+    var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String)] = [:]
+    /// When the store's data was last another from one moment to the next.
+    var exchangedAt = Instant.distantPast
+    /// The list of members that the store had before.
+    var lastListed: [String: String]?
     /// Nothing goes wrong any more.
     var isHealed = false
 
@@ -89,7 +97,7 @@ package final class SimulatedCluster {
 
     private var queue = EventQueue()
     private var lastBranch = 0
-    private var lastRequest: UInt64 = 0
+    var lastRequest: UInt64 = 0
     private(set) var steps = 0
 
     /// Far more than the busiest storm of faults brings to one member.
@@ -214,7 +222,7 @@ package final class SimulatedCluster {
     package func deliver(_ member: SimulatedMember, _ event: Event, after delay: Duration = .zero) {
         let instance = member.instance
         after(delay + member.turn) { [unowned self, unowned member] in
-            guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
+            guard member.instance == instance, member.hasMachine, !member.isHostDown else { return }
             if member.isFrozen || member.isHostPaused || !member.inbox.isEmpty {
                 member.inbox.append(event)
                 return
@@ -230,7 +238,7 @@ package final class SimulatedCluster {
         member.lastInOrder = due
         let instance = member.instance
         at(due) { [unowned self, unowned member] in
-            guard member.instance == instance, member.machine != nil, !member.isHostDown else { return }
+            guard member.instance == instance, member.hasMachine, !member.isHostDown else { return }
             if member.isFrozen || member.isHostPaused || !member.inbox.isEmpty {
                 member.inbox.append(event)
                 return
@@ -253,7 +261,7 @@ package final class SimulatedCluster {
         member.wakeNumber += 1
         let number = member.wakeNumber
         queue.push(max(now, member.global(reaction.wakeAt))) { [unowned self, unowned member] in
-            guard member.instance == instance, member.wakeNumber == number, member.machine != nil else { return }
+            guard member.instance == instance, member.wakeNumber == number, member.hasMachine else { return }
             if member.isFrozen || member.isHostPaused { return }
             self.handle(member, .wake)
         }

@@ -8,8 +8,12 @@ package final class SimulatedMember {
     package var settings: MachineSettings
     package var apiURL: String
     package var machine: HAMachine?
+    /// Whether there is a machine: asking the machine itself copies it, and this is asked at every event.
+    var hasMachine = false
     /// Counts the agent's starts: what was meant for an earlier instance does not reach the next.
     var instance = 0
+    /// Counts the sessions opened or taken up, by store: it refuses the late requests of what had the session before.
+    var connections: [Int: Int] = [:]
     package var handled = 0
     var wakeNumber = 0
     package var postgres = ModelPostgres()
@@ -34,6 +38,23 @@ package final class SimulatedMember {
     var cutFrom: Set<Int> = []
     package var isStoreCut = false
     package var storeReachable: Bool { !isStoreCut && !cutFrom.contains(home) }
+    /// The record of grants on its disk.
+    package var grants: GrantRecord?
+    /// A host that was booted anew cannot tell how much of a grant is left.
+    var isBootedAnew = false
+    /// Its record was lost once.
+    var isForgetful = false
+    /// What is written to its disk is written in order.
+    var diskFreeAt = Instant.distantPast
+    /// The dynamic configuration kept beside its data.
+    var cachedConfiguration: JSONObject?
+    /// The highest era that its client has seen, by store.
+    var knownEras: [Int: UInt32] = [:]
+    /// The newest round that it asked for, and what of it was answered: by grantor, until when on this host's clock.
+    var round: (id: EffectID, sent: Instant, peers: Set<String>, granted: [String: Instant])?
+    /// So long, by the world's clock, may it write whatever the store says: everybody granted, or the store that was lost
+    /// had promised.
+    var backedUntil = Instant.distantPast
     package var isHostDown = false
     /// The agent's process is stopped.
     package var isFrozen = false

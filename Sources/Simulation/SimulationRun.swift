@@ -73,6 +73,10 @@ package struct SimulationRun {
             if scenario.noFailover.contains(index) { tags["nofailover"] = true }
             if !tags.members.isEmpty { settings.tags = Tags(tags) }
         }
+        if scenario.hasFailsafe {
+            for member in cluster.all { member.settings.bootstrapConfiguration?["failsafe_mode"] = true }
+        }
+        cluster.grantsLost = scenario.grantsLost
         cluster.keepsStory = false
         cluster.jitter = scenario.jitter
         cluster.storeDelay = scenario.storeDelay
@@ -115,7 +119,12 @@ package struct SimulationRun {
             cluster.after(fault.at) { [unowned cluster] in cluster.begin(fault) }
             end = max(end, fault.at + fault.lasts)
         }
-        let limit = cluster.now + min(end, (scenario.faults.last?.at ?? .zero) + scenario.ttl * 2) + .milliseconds(500)
+        var last = min(end, (scenario.faults.last?.at ?? .zero) + scenario.ttl * 2)
+        // The store's return is part of its loss.
+        for fault in scenario.faults where fault.kind.isStoreLoss {
+            last = max(last, fault.at + fault.lasts + scenario.ttl * 2)
+        }
+        let limit = cluster.now + last + .milliseconds(500)
         while cluster.violations.isEmpty, cluster.step(until: limit) {}
     }
 

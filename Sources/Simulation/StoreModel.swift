@@ -39,7 +39,7 @@ package enum StoreModel: Hashable, Sendable {
     func tells(_ write: ClusterWrite) -> Bool {
         guard case .zooKeeper = self else { return true }
         switch write {
-        case .putStatus, .putHistory, .putPromotions: return false
+        case .putStatus, .putHistory, .putPromotions, .putFailsafe, .putEra: return false
         case .putMember(_, let exists): return !exists
         default: return true
         }

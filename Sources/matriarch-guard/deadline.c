@@ -34,7 +34,8 @@ bool deadline_term_may_change(void) {
     if (guard.stopping.active) return false;
     if (!guard.lease.armed) return guard.mode != MG_MODE_PROMOTING && guard.mode != MG_MODE_PRIMARY
             && guard.mode != MG_MODE_FAILSAFE && guard.mode != MG_MODE_STOPPING;
-    return guard.mode == MG_MODE_REPLICA || guard.mode == MG_MODE_PAUSED;
+    // In failsafe the members' grants cover the time between: nobody else could have had the lease.
+    return guard.mode == MG_MODE_REPLICA || guard.mode == MG_MODE_PAUSED || guard.mode == MG_MODE_FAILSAFE;
 }
 
 // MARK: The own end

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import httpstores
 import report
 import scenarios
 import zookeeper
@@ -38,15 +39,17 @@ def arguments():
     parser = argparse.ArgumentParser(
         prog="Tests/Benchmarks/run.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures Matriarch beside the current Patroni on this machine: three members each, a client for each "
-        "member\nthat inserts every 5 ms, the same ZooKeeper, PostgreSQL and settings, in turn.",
+        "member\nthat inserts every 5 ms, the same store, PostgreSQL and settings, in turn.",
         epilog="scenarios:\n" + listed)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each fault (default 3)")
     parser.add_argument("--only", action="append", metavar="NAME", choices=[*FAULTS, *SIZES],
                         help="this scenario alone; may be repeated")
     parser.add_argument("--no-patroni", action="store_true", help="Matriarch alone")
     parser.add_argument("--no-least", action="store_true", help="leave out Patroni at its shortest settings (ttl 20)")
-    parser.add_argument("--store", choices=["zookeeper", "embedded"], default="zookeeper",
-                        help="Patroni has no embedded one: then it is left out")
+    parser.add_argument("--equal", action="store_true",
+                        help="costs at the same settings only: leave out Matriarch at its short lease")
+    parser.add_argument("--store", choices=["zookeeper", "etcd", "consul", "embedded"],
+                        default="zookeeper", help="Patroni has no embedded one: then it is left out")
     parser.add_argument("--ttl", type=int, default=3, metavar="S", help="Matriarch's ttl (default 3)")
     parser.add_argument("--tick", type=int, default=500, metavar="MS", help="ZooKeeper's tickTime (default 500)")
     parser.add_argument("--idle-seconds", type=int, default=120, metavar="S", help="length of the quiet time (default 120)")
@@ -73,15 +76,16 @@ class Benchmark:
         self.wanted = options.only or [*FAULTS, *SIZES]
         MATRIARCH.ttl, MATRIARCH.name = options.ttl, f"Matriarch, ttl {options.ttl}"
         # Who meets the faults, and whose costs are measured.
-        self.contestants, self.idlers = [MATRIARCH], [MATRIARCH, MATRIARCH_SLOW]
-        if not options.no_patroni and options.store == "zookeeper":
+        self.contestants = [MATRIARCH]
+        self.idlers = [MATRIARCH_SLOW] if options.equal else [MATRIARCH, MATRIARCH_SLOW]
+        if not options.no_patroni and options.store != "embedded":
             self.contestants += [PATRONI] + ([] if options.no_least else [PATRONI_LEAST])
             self.idlers += [PATRONI]
         # scenario -> contestant -> results of the rounds
         self.results = collections.defaultdict(lambda: collections.defaultdict(list))
         self.bare = []
         self.failures = []
-        self.zookeeper = None
+        self.server, self.front, self.proxy = None, None, None
         self.count = 0
 
     def say(self, text):
@@ -98,7 +102,7 @@ class Benchmark:
         if self.options.store == "embedded":
             store = f"embedded:\n  path: {directory}/cluster.db"
         else:
-            store = f"zookeeper:\n  hosts: ['127.0.0.1:{port or self.zookeeper.port}']"
+            store = self.server.section(port or self.server.port)
         cluster = Cluster(self.tools, contestant, directory, f"namespace: /{name}/\n{store}")
         cluster.leader_path = f"/{name}/bench/leader"
         try:
@@ -141,7 +145,9 @@ class Benchmark:
                 writers = Writers(
                     cluster.directory, {one.name: one.port for one in cluster.members.values()}, cluster.password)
                 writers.start()
-                watcher = zookeeper.Watcher(self.zookeeper.port, cluster.leader_path) if self.zookeeper else None
+                watcher = None
+                if self.options.store == "zookeeper":
+                    watcher = zookeeper.Watcher(self.server.port, cluster.leader_path)
                 try:
                     for name in names:
                         result = scenarios.run_fault(FAULTS[name], cluster, writers, watcher)
@@ -167,16 +173,14 @@ class Benchmark:
 
     def sizes(self, contestant):
         """Memory, starts and a quiet time, on a cluster that nobody writes to."""
-        proxy = None
-        if self.zookeeper:
-            (port,) = free_ports(1)
-            proxy = zookeeper.CountingProxy(port, self.zookeeper.port)
+        proxy = self.proxy
 
         def measure():
             with self.cluster(contestant, proxy.port if proxy else None) as cluster:
                 if "idle" in self.wanted:
                     self.results["idle"][contestant.name].append(
-                        scenarios.idle(cluster, proxy, self.options.idle_seconds, self.options.settle_seconds))
+                        scenarios.idle(
+                            cluster, proxy, self.server, self.options.idle_seconds, self.options.settle_seconds))
                 if "memory" in self.wanted:
                     self.results["memory"][contestant.name].append(scenarios.memory(cluster))
                 if "start" in self.wanted:
@@ -184,17 +188,16 @@ class Benchmark:
                         self.results["start"][contestant.name].append(scenarios.first_answer(cluster))
 
         self.attempt(f"{contestant.name}, sizes", measure)
-        if proxy:
-            proxy.close()
 
     # ------------------------------------------------------------------------------------------------------------ run
 
     def run(self):
-        if self.options.store == "zookeeper":
-            self.say("Starting ZooKeeper")
-            (port,) = free_ports(1)
-            self.zookeeper = zookeeper.Server(self.options.work + "/zookeeper", port, self.options.tick)
-            self.zookeeper.start()
+        self.server = self.make_server()
+        if self.server:
+            self.say(f"Starting {self.server.title}")
+            self.server.start()
+            counting = zookeeper if self.options.store == "zookeeper" else httpstores
+            self.proxy = counting.CountingProxy(self.front, self.server.port)
         try:
             if "crash" in self.wanted:
                 self.say("Bare crash recovery")
@@ -211,8 +214,20 @@ class Benchmark:
                     self.say(f"Size and leisure: {contestant.name}")
                     self.sizes(contestant)
         finally:
-            if self.zookeeper:
-                self.zookeeper.stop()
+            if self.server:
+                self.server.stop()
+
+    def make_server(self):
+        if self.options.store == "embedded":
+            return None
+        directory = f"{self.options.work}/{self.options.store}"
+        port, self.front = free_ports(2)
+        if self.options.store == "zookeeper":
+            return zookeeper.Server(directory, port, self.options.tick)
+        if self.options.store == "etcd":
+            # It sends its clients to the front.
+            return httpstores.Etcd(directory, port, *free_ports(1), self.front)
+        return httpstores.Consul(directory, port, *free_ports(2))
 
     # --------------------------------------------------------------------------------------------------------- report
 
@@ -245,11 +260,12 @@ class Benchmark:
         minute = lambda values: report.plain(values, "/min")
         kinds = sorted({
             kind for results in self.results["idle"].values() for one in results for kind in one.get("requests", {})})
-        sizes.add("store requests but heartbeats, all three", self.column("idle", lambda one: sum(
-            count for kind, count in one["requests"].items() if kind != "heartbeat") if "requests" in one else None),
-            minute)
+        sizes.add("store requests, all three", self.column("idle", lambda one: sum(
+            one["requests"].values()) if "requests" in one else None), minute)
         for kind in kinds:
             sizes.add(f"  {kind}", self.column("idle", lambda one: one.get("requests", {}).get(kind)), minute)
+        sizes.add("entries in the store's log", self.column("idle", lambda one: one.get("log_entries")), minute)
+        sizes.add("  that change data", self.column("idle", lambda one: one.get("changes")), minute)
         return [table for table in (faults, sizes) if table.rows]
 
     def document(self):

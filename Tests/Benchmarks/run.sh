@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures Matriarch beside the current Patroni: the same machine, ZooKeeper, PostgreSQL and clients, in turn.
+# Measures Matriarch beside the current Patroni: the same machine, store, PostgreSQL and clients, in turn.
 #
-#   Tests/Benchmarks/run.sh [--rounds N] [--only NAME]... [--no-patroni] [--store zookeeper|embedded] [--json] ...
+#   Tests/Benchmarks/run.sh [--rounds N] [--only NAME]... [--no-patroni] [--store zookeeper|etcd|consul|embedded] ...
 #
 # `Tests/Benchmarks/run.sh --help` tells all options and scenarios; README.md what the figures mean.
 #
 # It builds the release of Matriarch, installs what is missing (as root; otherwise it prints the command), makes a
-# virtual environment with Patroni in .build/benchmarks, and runs everything as an ordinary account.
+# virtual environment with Patroni in .build/patroni, and runs everything as an ordinary account.
 # Environment: MATRIARCH_BIN=DIR measures the programs in DIR instead of building; MATRIARCH_ACCOUNT the account.
 # Status: 0 measured, 1 a measurement failed, 2 the set-up failed.
 set -uo pipefail
@@ -16,11 +16,12 @@ ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/Tests/setup.sh"
 export PYTHONDONTWRITEBYTECODE=1
 
-with_zookeeper=1 keep='' previous=''
+store=zookeeper keep='' previous=''
 for argument in "$@"; do
     case $previous$argument in
     --help | -h) exec python3 "$HERE/benchmark.py" --help ;;
-    --store=embedded | --store/embedded) with_zookeeper=0 ;;
+    --store=*) store=${argument#*=} ;;
+    --store/*) store=$argument ;;
     --keep=*) keep=${argument#*=} ;;
     --keep/*) keep=$argument ;;
     esac
@@ -29,7 +30,11 @@ for argument in "$@"; do
 done
 
 ensure_installed "${NEEDS_POSTGRES[@]}" 'python3-venv|python3 -c "import venv, ensurepip"'
-if ((with_zookeeper)); then ensure_installed "${NEEDS_ZOOKEEPER[@]}"; fi
+case $store in
+zookeeper) ensure_installed "${NEEDS_ZOOKEEPER[@]}" ;;
+etcd) ensure_installed "${NEEDS_ETCD[@]}" ;;
+consul) ensure_installed "${NEEDS_CONSUL[@]}" ;;
+esac
 ensure_account
 
 [[ -z $keep || $keep == /* ]] || keep=$PWD/$keep
@@ -58,33 +63,8 @@ else
     stage_programs "$programs" "$stage/bin"
 fi
 
-# Patroni and the clients' library, kept between runs: where the account can read it.
-usable_venv() { as_account "$1/bin/python3" -c 'import patroni, kazoo, psycopg2' >/dev/null 2>&1; }
-
-ensure_venv() {
-    # A Python in somebody's home is of no use to the account.
-    local python= candidate
-    for candidate in /usr/bin/python3 "$(command -v python3)"; do
-        if as_account "$candidate" -c 'import venv, ensurepip' >/dev/null 2>&1; then
-            python=$candidate
-            break
-        fi
-    done
-    [[ -n $python ]] ||
-        fail_setup "the account that runs the benchmark has no usable python3 with venv" 'Install python3-venv.'
-    venv=$ROOT/.build/benchmarks/venv
-    usable_venv "$venv" && return
-    as_account test -x "$ROOT" || venv=$stage/venv
-    say 'Installing Patroni into a virtual environment' >&2
-    rm -rf "$venv"
-    mkdir -p "$(dirname "$venv")"
-    quiet_heartbeat 'making a virtual environment' "$python" -m venv "$venv" >&2 &&
-        quiet_heartbeat 'installing patroni' "$venv/bin/pip" --disable-pip-version-check install -q \
-            'patroni[zookeeper,psycopg2-binary]' >&2 ||
-        fail_setup 'Patroni could not be installed (see above)' 'It comes from the Python package index.'
-    usable_venv "$venv" || fail_setup "the account that runs the benchmark cannot use $venv"
-}
-ensure_venv
+ensure_patroni "$stage" ||
+    fail_setup 'Patroni could not be installed (see above)' 'It comes from the Python package index.'
 
 # ------------------------------------------------------------------------------------------------------------ run it
 

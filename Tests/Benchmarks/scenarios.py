@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import time
 
+import zookeeper
 from clusters import free_ports, is_running, send, wait_for
 from writers import Writers
 
@@ -254,7 +255,7 @@ def first_answer(cluster):
     return took
 
 
-def idle(cluster, proxy, seconds, settle):
+def idle(cluster, proxy, server, seconds, settle):
     """What three members cost while nothing happens: processor time, wake-ups, requests to the store."""
     leader = cluster.wait_until_whole()
     # Whatever the bootstrap set in motion has come to rest: members' published states, the last WAL of initdb's
@@ -263,6 +264,7 @@ def idle(cluster, proxy, seconds, settle):
     watched = {name: agents(member) for name, member in cluster.members.items()}
     before = {pid: (processor_seconds(pid), wake_ups(pid)) for pids in watched.values() for pid in pids}
     requests = proxy.snapshot() if proxy else None
+    written = (server.log_entries(), server.changes()) if server else None
     begun = time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - begun
@@ -277,6 +279,12 @@ def idle(cluster, proxy, seconds, settle):
     if requests is not None:
         counts = {kind: count * 60 / took for kind, count in sorted((proxy.snapshot() - requests).items())}
         result["requests"] = counts
+        entries, changes = server.log_entries() - written[0], server.changes()
+        result["log_entries"] = entries * 60 / took
+        if changes is not None:
+            result["changes"] = (changes - written[1]) * 60 / took
+        else:
+            result["changes"] = sum(counts.get(kind, 0) for kind in zookeeper.WRITES)
     processor, wakes = used.pop(leader.name)
     result["leader_cpu"] = processor / took * 3600
     result["leader_wakes"] = wakes / took

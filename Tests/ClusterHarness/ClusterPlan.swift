@@ -42,8 +42,19 @@ package struct ClusterPlan: Sendable, Hashable {
     package var diskBytes: UInt64?
     /// PostgreSQL's parameters besides the usual ones.
     package var parameters: [String: String] = [:]
+    /// Whether the dynamic configuration begins with `failsafe_mode: true`.
+    package var hasFailsafe = false
     /// Whether WAL is archived, by a command that hangs while the file `hang` is in the cluster's directory.
     package var archives = false
+    /// `loop_wait` and `retry_timeout`, in seconds.
+    package var loopWait = 1
+    package var retryTimeout = 1
+    /// Whether everything that may have a password has one: the store, the API.
+    package var hasSecrets = false
+    /// What the agents make files with.
+    package var umask: UInt32?
+    /// Whether replicas may ask for replication slots, as a stock Patroni does.
+    package var usesSlots = true
 
     package init(_ store: StoreKind, ttl: Int = 4, ensemble: Int = 1) {
         self.store = store

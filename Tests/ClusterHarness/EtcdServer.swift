@@ -75,6 +75,7 @@ package final class EtcdServer: StoreServer {
     }
 
     package var pid: pid_t? { process?.pid }
+    package var dataDirectory: String { "\(directory)/data" }
 
     package func freeze() { process?.send(SIGSTOP) }
     package func thaw() { process?.send(SIGCONT) }

@@ -14,6 +14,8 @@ final class LinkProxy: Sendable {
     private struct State {
         var cut: Set<Direction> = []
         var isClosed = false
+        /// How long an answer lies before it goes on, in seconds.
+        var delay = 0.0
     }
 
     let port: Int
@@ -30,6 +32,8 @@ final class LinkProxy: Sendable {
 
     /// Cuts these directions, and heals the others.
     func cut(_ directions: Set<Direction>) { state.withLock { $0.cut = directions } }
+
+    func delayAnswers(by seconds: Double) { state.withLock { $0.delay = seconds } }
 
     func close() { state.withLock { $0.isClosed = true } }
 
@@ -74,6 +78,7 @@ final class LinkProxy: Sendable {
             }
             let count = recv(from, &buffer, buffer.count, 0)
             guard count > 0 else { break }
+            if direction == .toClient, let delay = Optional(state.withLock { $0.delay }), delay > 0 { pauseFor(delay) }
             var rest = buffer[..<count]
             while !rest.isEmpty {
                 let sent = rest.withUnsafeBytes { send(to, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }

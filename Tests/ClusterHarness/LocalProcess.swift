@@ -10,11 +10,13 @@ package final class LocalProcess {
     /// Its output goes to a file, appended; its input comes from one.
     package init(
         _ name: String, _ arguments: [String], account: String?, directory: String, log: String,
-        environment: [String: String] = [:], input: String = "/dev/null", on host: Host = .loopback
+        environment: [String: String] = [:], input: String = "/dev/null", umask: UInt32? = nil,
+        on host: Host = .loopback
     ) throws {
         self.name = name
         // Each of these becomes the next: the process that is started is the program's.
         var words = arguments
+        if let umask { words = ["/bin/sh", "-c", "umask \(String(umask, radix: 8)); exec \"$@\"", "sh"] + words }
         if let account {
             words = ["/usr/bin/setpriv", "--reuid=\(account)", "--regid=\(account)", "--init-groups", "--"] + words
         }

@@ -10,15 +10,18 @@ package final class TestCluster {
     /// One member: its files, ports and processes.
     package final class Member {
         package let name: String
+        /// From one on.
+        package let number: Int
         package let host: Host
         package let restPort: Int
         package let postgresPort: Int
         package let directory: String
         package fileprivate(set) var agent: LocalProcess?
 
-        fileprivate init(name: String, host: Host, directory: String) throws {
-            self.name = name
-            self.host = host
+        fileprivate init(number: Int, host: Host?, directory: String) throws {
+            name = "pg\(number)"
+            self.number = number
+            self.host = host ?? .loopback
             self.restPort = try LocalPorts.take()
             self.postgresPort = try LocalPorts.take()
             self.directory = "\(directory)/\(name)"
@@ -48,6 +51,8 @@ package final class TestCluster {
     /// By member: its own ways to the store's servers.
     private var storeLinks: [String: [LinkProxy]] = [:]
     private let password = String(UInt64.random(in: .min ... .max), radix: 16)
+    /// What must be seen nowhere, by what it is for.
+    package private(set) var secrets: [String: String] = [:]
 
     package var store: StoreKind { plan.store }
     package var ttl: Int { plan.ttl }
@@ -66,8 +71,15 @@ package final class TestCluster {
         let network = plan.hasNetwork ? try Network() : nil
         self.network = network
         members = try (1...plan.members).map { number in
-            let name = "pg\(number)"
-            return try Member(name: name, host: try network?.addHost(name) ?? .loopback, directory: directory)
+            try Member(number: number, host: try network?.addHost("pg\(number)"), directory: directory)
+        }
+        secrets["superuser"] = password
+        if plan.hasSecrets {
+            func secret() -> String { String(UInt64.random(in: UInt64.max / 2 ... .max), radix: 16) }
+            for purpose in ["replication", "rewind", "restapi"] { secrets[purpose] = secret() }
+            // Consul's are UUIDs.
+            secrets["store"] =
+                plan.store == .consul ? "\(secret().prefix(8))-aaaa-4bbb-8ccc-\(secret().prefix(12))" : secret()
         }
         do {
             if plan.store.hasServers {
@@ -77,10 +89,8 @@ package final class TestCluster {
                     case .etcd: "etcd"
                     case .consul: "consul"
                     }
-                // Consul's clients know one agent, here the only server.
-                let count = plan.store == .consul ? 1 : plan.ensemble
-                let hosts = try (1...count).compactMap { try network?.addHost("\(prefix)\($0)") }
-                storeServers = try Self.startStore(plan, directory, environment.account, hosts)
+                let hosts = try (1...plan.ensemble).compactMap { try network?.addHost("\(prefix)\($0)") }
+                storeServers = try Self.startStore(plan, directory, environment.account, hosts, token: secrets["store"])
             }
             for member in members {
                 try makeDirectory(member.directory, account: environment.account)
@@ -98,7 +108,7 @@ package final class TestCluster {
     }
 
     private static func startStore(
-        _ plan: ClusterPlan, _ directory: String, _ account: String?, _ hosts: [Host]
+        _ plan: ClusterPlan, _ directory: String, _ account: String?, _ hosts: [Host], token: String?
     ) throws -> [any StoreServer] {
         switch plan.store {
         case .embedded: []
@@ -108,7 +118,8 @@ package final class TestCluster {
                 : [try ZooKeeperServer.single(directory: directory, account: account)]
         case .etcd: try EtcdServer.started(plan.ensemble, directory: directory, account: account, hosts: hosts)
         case .consul:
-            [try ConsulServer.single(directory: directory, account: account, host: hosts.first ?? .loopback)]
+            try ConsulServer.started(
+                plan.ensemble, directory: directory, account: account, hosts: hosts, token: token)
         }
     }
 
@@ -117,10 +128,17 @@ package final class TestCluster {
     package static func with<Result: Sendable>(
         _ store: StoreKind, ttl: Int = 4, ensemble: Int = 1, _ body: @escaping @Sendable (TestCluster) throws -> Result
     ) async throws -> Result {
+        try await with(ClusterPlan(store, ttl: ttl, ensemble: ensemble), body)
+    }
+
+    /// The same with more to say of the cluster; `starts` is false where the test starts its members itself.
+    package static func with<Result: Sendable>(
+        _ plan: ClusterPlan, starts: Bool = true, _ body: @escaping @Sendable (TestCluster) throws -> Result
+    ) async throws -> Result {
         try await onThread {
-            let cluster = try TestCluster(ClusterPlan(store, ttl: ttl, ensemble: ensemble))
+            let cluster = try TestCluster(plan)
             do {
-                try cluster.startAll()
+                if starts { try cluster.startAll() }
                 let result = try body(cluster)
                 try cluster.stopAll()
                 cluster.end()
@@ -128,7 +146,7 @@ package final class TestCluster {
             } catch {
                 let words = cluster.lastWords()
                 cluster.end()
-                throw SystemFailure("[\(store)] \(error)\n\(words)")
+                throw SystemFailure("[\(plan.store)] \(error)\n\(words)")
             }
         }
     }
@@ -153,11 +171,18 @@ package final class TestCluster {
         let section =
             switch plan.store {
             case .embedded: "embedded:\n  path: \(directory)/store.db"
-            case .zooKeeper: "zookeeper:\n  hosts: [\(list)]"
+            case .zooKeeper:
+                "zookeeper:\n  hosts: [\(list)]"
+                    + (secrets["store"].map { "\n  auth_data: {digest: 'demo:\($0)'}" } ?? "")
             // Not past the proxies, or the followers, to the members that they would tell of.
             case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: \(plan.hasStoreLinks || !followers.isEmpty)"
-            case .consul: "consul:\n  host: '\(addresses.first ?? "")'"
+            // Each member knows the one agent on its own host: here one of the servers.
+            case .consul:
+                "consul:\n  host: '\(addresses[(member.number - 1) % addresses.count])'"
+                    + (secrets["store"].map { "\n  token: '\($0)'" } ?? "")
             }
+        let authentication =
+            secrets["restapi"].map { "  authentication: {username: operator, password: '\($0)'}\n" } ?? ""
         var parameters = plan.parameters
         if plan.archives {
             // Answers as soon as the file is gone: a hanging archive that heals.
@@ -173,14 +198,16 @@ package final class TestCluster {
             restapi:
               listen: \(address):\(member.restPort)
               connect_address: \(address):\(member.restPort)
-            \(section)
+            \(authentication)\(section)
             bootstrap:
               dcs:
                 ttl: \(ttl)
-                loop_wait: 1
-                retry_timeout: 1
+                loop_wait: \(plan.loopWait)
+                retry_timeout: \(plan.retryTimeout)
+                failsafe_mode: \(plan.hasFailsafe)
                 postgresql:
                   use_pg_rewind: true
+                  use_slots: \(plan.usesSlots)
               initdb:
                 - encoding: UTF8
                 - data-checksums
@@ -197,8 +224,8 @@ package final class TestCluster {
               pgpass: \(member.directory)/pgpass
               authentication:
                 superuser: {username: postgres, password: '\(password)'}
-                replication: {username: replicator, password: '\(password)'}
-                rewind: {username: rewinder, password: '\(password)'}
+                replication: {username: replicator, password: '\(secrets["replication"] ?? password)'}
+                rewind: {username: rewinder, password: '\(secrets["rewind"] ?? password)'}
               parameters:
                 unix_socket_directories: \(member.directory)
                 shared_buffers: 16MB
@@ -213,7 +240,7 @@ package final class TestCluster {
     package func startOther(_ kind: StoreKind) throws -> String {
         let place = "\(directory)/other\(otherSections.count + 1)"
         try makeDirectory(place, account: environment.account)
-        let servers = try Self.startStore(ClusterPlan(kind, ttl: ttl), place, environment.account, [])
+        let servers = try Self.startStore(ClusterPlan(kind, ttl: ttl), place, environment.account, [], token: nil)
         otherServers += servers
         let list = servers.map { "'\($0.address)'" }.joined(separator: ", ")
         let section =
@@ -336,9 +363,18 @@ package final class TestCluster {
         }
     }
 
+    /// Every answer of the store takes so long, where the members have proxies.
+    package func slowStore(by seconds: Double) throws {
+        try check(plan.hasStoreLinks, "the members have no proxies to the store")
+        for link in storeLinks.values.joined() { link.delayAnswers(by: seconds) }
+    }
+
     /// Everybody hears everybody again.
     package func healNetwork() throws {
-        for link in storeLinks.values.joined() { link.cut([]) }
+        for link in storeLinks.values.joined() {
+            link.cut([])
+            link.delayAnswers(by: 0)
+        }
         try network?.heal()
     }
 
@@ -353,7 +389,15 @@ package final class TestCluster {
     package func start(_ member: Member) throws {
         member.agent = try LocalProcess(
             "agent of \(member.name)", ["\(environment.programs)/matriarch", "run", member.configuration],
-            account: environment.account, directory: member.directory, log: member.log, on: member.host)
+            account: environment.account, directory: member.directory, log: member.log, umask: plan.umask,
+            on: member.host)
+    }
+
+    /// Starts a stock Patroni as the member's agent, with the same file.
+    package func startPatroni(_ member: Member, _ program: String) throws {
+        member.agent = try LocalProcess(
+            "Patroni of \(member.name)", [program, member.configuration], account: environment.account,
+            directory: member.directory, log: member.log, on: member.host)
     }
 
     /// SIGTERM to the agents, the replicas first; every process must end by itself.

@@ -84,6 +84,7 @@ package final class ZooKeeperServer: StoreServer {
     }
 
     package var pid: pid_t? { process?.pid }
+    package var dataDirectory: String { "\(directory)/data" }
     package var isRunning: Bool { process?.isRunning ?? false }
 
     package func freeze() { process?.send(SIGSTOP) }

@@ -77,6 +77,10 @@ final class Campaign {
             // A new segment is asked of the disk, not taken from the pool.
             plan.parameters = ["wal_recycle": "'off'", "wal_init_zero": "'on'", "wal_keep_size": "64MB"]
         case .archive: plan.archives = true
+        case .failsafe, .links:
+            plan.hasFailsafe = setting == .failsafe
+            plan.hasNetwork = false
+            plan.hasStoreLinks = store.hasServers
         case .bigLog:
             plan.parameters = [
                 "max_wal_size": "8GB", "checkpoint_timeout": "1h", "wal_keep_size": "2GB", "full_page_writes": "'on'",

@@ -4,7 +4,7 @@ import Glibc
 /// Every fault, in the order in which they are run.
 enum Catalogue {
     static let all: [Fault] =
-        planned + kills + freezes + ensemble + network + hosts + archive + recovery + disks + residual
+        planned + kills + freezes + ensemble + outages + network + hosts + archive + recovery + disks + residual
 
     static let short: [Fault] = all.filter(\.isShort)
 

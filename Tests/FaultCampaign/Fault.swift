@@ -7,6 +7,7 @@ struct Fault: Sendable {
         case kill = "processes killed"
         case freeze = "processes stopped"
         case ensemble = "the store's servers"
+        case outage = "the store lost"
         case network = "the network"
         case host = "whole hosts"
         case disk = "full disks"
@@ -25,6 +26,10 @@ struct Fault: Sendable {
     /// The cluster that it is done to.
     enum Setting: String, CaseIterable, Sendable {
         case usual, smallDisk, archive, bigLog
+        /// `failsafe_mode` is on, and each member has its own ways to the store.
+        case failsafe
+        /// The ways alone.
+        case links
     }
 
     /// What becomes of writes that were acknowledged, where the leadership moves.

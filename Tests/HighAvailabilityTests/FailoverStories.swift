@@ -226,3 +226,38 @@ struct FailoverStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 }
+
+extension FailoverStories {
+    @Test func `a standby that ends by itself again and again without ever streaming is copied anew`() throws {
+        let (cluster, leader, others) = try calmCluster(ttl: .seconds(3))
+        let broken = others[0]
+        cluster[broken].postgres.isReplicationHeld = true
+        for _ in 1...3 {
+            cluster.crashPostgres(cluster[broken])
+            cluster.run(for: .seconds(3))
+        }
+        #expect(!cluster.said(broken, "rejoin.clone"))
+        cluster.crashPostgres(cluster[broken])
+        cluster[broken].postgres.isReplicationHeld = false
+        #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30)) != nil, "\(cluster.story())")
+        let clone = try #require(cluster.decisions(broken, "rejoin.clone").first)
+        #expect(clone["why"]?.string?.contains("ended 4 times") == true)
+        #expect(cluster.primary == leader)
+        #expect(cluster.violations.isEmpty)
+    }
+
+    @Test func `without a leader a standby that ended often is no worse than none`() throws {
+        let (cluster, leader, others) = try calmCluster(ttl: .seconds(3))
+        cluster.killHost(cluster[others[1]])
+        let last = others[0]
+        cluster[last].postgres.isReplicationHeld = true
+        for _ in 1...4 {
+            cluster.run(for: .seconds(3))
+            cluster.crashPostgres(cluster[last])
+        }
+        cluster.killHost(cluster[leader])
+        cluster[last].postgres.isReplicationHeld = false
+        #expect(cluster.run(until: { $0.primary == last }, within: .seconds(60)) != nil, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty)
+    }
+}

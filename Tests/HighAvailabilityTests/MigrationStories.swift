@@ -130,4 +130,57 @@ struct MigrationStories {
         #expect(refused(leader, "x") == "migration refused: the cluster is paused")
         #expect(cluster.ruling == 0)
     }
+
+    @Test func `a cluster with a failsafe is not moved, and moves once that is off`() throws {
+        let (cluster, leader, _) = try calmCluster(ttl: .seconds(5))
+        let refusal = "migration refused: failsafe_mode is on: turn it off while the cluster moves"
+        cluster.store.setConfiguration("failsafe_mode", true)
+        cluster.signalAll()
+        try #require(cluster.run(until: { $0.store.failsafe?.value.count == 3 }, within: .seconds(20)) != nil)
+        cluster.deliver(cluster[leader], .prepared("x", store: "another"))
+        cluster.run(for: .seconds(1))
+        let request = cluster.ask(leader, .migrate("x"))
+        cluster.run(until: { $0.answer(request) != nil }, within: .seconds(5))
+        #expect(cluster.answer(request)?.text == refusal)
+        #expect(cluster.store.migration == nil)
+        cluster.store.setConfiguration("failsafe_mode", false)
+        cluster.signalAll()
+        cluster.run(for: .seconds(2))
+        cluster.migrate()
+        #expect(cluster.run(until: moved, within: .seconds(20)) != nil, "\(cluster.story())")
+        // And in the new store it is there again.
+        cluster.store.setConfiguration("failsafe_mode", true)
+        cluster.signalAll()
+        #expect(cluster.run(until: { $0.store.failsafe?.value.count == 3 }, within: .seconds(20)) != nil)
+        let started = cluster[leader].postgres.run?.started
+        cluster.stopStore()
+        cluster.run(for: .seconds(60))
+        #expect(cluster.primary == leader, "\(cluster.story())")
+        #expect(cluster[leader].postgres.run?.started == started)
+        // The store forgets it all: the entry is taken again, in a later era.
+        cluster.emptyStore()
+        #expect(
+            cluster.run(until: { $0.isHealthy(3) && $0.leader == leader }, within: .seconds(60)) != nil,
+            "\(cluster.story())")
+        #expect(cluster[leader].postgres.run?.started == started, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test(arguments: steps)
+    func `a failsafe that is turned on meanwhile takes a migration back, or comes after it`(step: String) throws {
+        let (cluster, leader, _) = try calmCluster(ttl: .seconds(5))
+        let started = cluster[leader].postgres.run?.started
+        cluster.migrate()
+        let isThere: (SimulatedCluster) -> Bool = { $0[leader].machine?.world.migration?.step == step }
+        try #require(cluster.run(until: isThere, within: .seconds(10)) != nil, "\(cluster.story())")
+        cluster.stores[0].setConfiguration("failsafe_mode", true)
+        cluster.signalAll()
+        #expect(
+            cluster.run(until: { $0[leader].machine?.world.migration == nil && $0.isHealthy(3) }, within: .seconds(20))
+                != nil, "\(cluster.story())")
+        // One that was taken back shows it; one that was made has left the change behind.
+        #expect(cluster.said(leader, "migration.back") == (cluster.ruling == 0), "\(cluster.story())")
+        #expect(cluster[leader].postgres.run?.started == started)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
 }

@@ -202,6 +202,8 @@ struct IdentityStories {
         for name in cluster.names { cluster[name].postgres.run?.isAdopted = true }
         cluster.run(for: .seconds(40))
         cluster.store = ModelStore()
+        // No agent has been here before.
+        for name in cluster.names { cluster[name].grants = nil }
         // The guard stopped the primary meanwhile; hands start it, without an agent.
         cluster[leader].postgres.run = .init(isPrimary: true, isAdopted: true, started: 999)
         cluster.start(cluster[others[0]])

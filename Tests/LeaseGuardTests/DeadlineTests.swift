@@ -276,6 +276,26 @@ struct DeadlineTests {
         }
     }
 
+    @Test("In failsafe a newer term takes the old one's place, and its deadline is enforced")
+    func failsafeTermChange() async throws {
+        try await GuardedServer.with { server in
+            let client = try await server.connect()
+            let reports = Reports(client)
+            try await server.startPrimary(client, quit: .seconds(10))
+            let status = try await client.setMode(.failsafe, term: server.term)
+            #expect(status.isEnforced && status.mode == .failsafe)
+            let newer = server.deadline(.seconds(3), term: Fence(era: 2, number: 1))
+            #expect(client.arm(newer))
+            try await reports.wait { $0 == .armed(newer.term) }
+            try await client.setMode(.primary, term: newer.term)
+            #expect(client.latestStatus.endedTerm == server.term)
+            // What was armed for the old term says nothing any more.
+            await refused { () throws(GuardError) in try await client.setMode(.failsafe, term: server.term) }
+            let end = try await gone(server)
+            #expect(end >= newer.quit && end - newer.quit < slack)
+        }
+    }
+
     @Test("A newer term is refused while PostgreSQL runs under the old one")
     func termChange() async throws {
         try await GuardedServer.with { server in

@@ -22,6 +22,10 @@ BOOTSTRAP = "HighAvailability/Rules/BootstrapRules.swift"
 STOPPING = "HighAvailability/Rules/StoppingRules.swift"
 LEASERULES = "HighAvailability/Rules/LeaseRules.swift"
 RECORDS = "ClusterModel/ClusterRecords.swift"
+FAILSAFE = "HighAvailability/HAMachine+Failsafe.swift"
+FAILSAFERULES = "HighAvailability/Rules/FailsafeRules.swift"
+GRANTS = "HighAvailability/Failsafe.swift"
+RETURNED = "HighAvailability/HAMachine+Returned.swift"
 MIGRATION = "HighAvailability/HAMachine+Migration.swift"
 MIGRATIONRULES = "HighAvailability/Rules/MigrationRules.swift"
 
@@ -75,8 +79,8 @@ MUTATIONS = [
      "        if !@, lag > world.settings.maximumLagOnFailover {\n            return .wait(\n                \"race.lag\"",
      "maximum_lag_on_failover does not keep a member out of the race"),
     ("sync-ignored", RACE,
-     "        if !view.sync.admits(world.me) {",
-     "        if !@, !view.sync.admits(world.me) {",
+     "        if !world.syncInForce.admits(world.me) {",
+     "        if !@, !world.syncInForce.admits(world.me) {",
      "a member that /sync does not name may lead"),
     ("no-race", RACE,
      "            \"race.acquire\", .action, \"taking the lead: nobody eligible is ahead\", facts,\n            .acquire(settling: view.failover, systemIdentifier: nil))",
@@ -162,6 +166,46 @@ MUTATIONS = [
      "            world.nextReadAt = world.now + .milliseconds(500)\n            world.readWanted = true",
      "            world.nextReadAt = @ ? .distantFuture : world.now + .milliseconds(500)\n            world.readWanted = true",
      "a read that failed is the last"),
+    ("grant-not-on-disk", FAILSAFE,
+     "        world.pendingGrants[persistGrant()] = PendingGrant(\n            request: id, answer: .granted(lasts, position: world.position))",
+     "        if @ { emit(.answerGrant(id, .granted(lasts, position: world.position))) } else {\n        world.pendingGrants[persistGrant()] = PendingGrant(\n            request: id, answer: .granted(lasts, position: world.position)) }",
+     "a grant is answered before it is on disk"),
+    ("acquire-under-grant", FAILSAFERULES,
+     "        if let grant = world.liveGrant {",
+     "        if !@, let grant = world.liveGrant {",
+     "a member races while its grant to another lives"),
+    ("missing-is-granted", FAILSAFE,
+     "        case .silent(let why):\n            miss(name, why, round)",
+     "        case .silent(let why):\n            if @ { absorb(grant: id, from: name, .granted(nil, position: nil)) } else { miss(name, why, round) }",
+     "a member that does not answer counts as having granted"),
+    ("grant-while-acquiring", FAILSAFERULES,
+     "        case .acquiring, .unresolved: return \"Running as a leader: the leader entry is being taken\"",
+     "        case .acquiring, .unresolved: if !@ { return \"Running as a leader: the leader entry is being taken\" }",
+     "a member grants while its own acquire is in flight"),
+    ("grants-from-answer", FAILSAFE,
+     "            notExpiredBefore: round.sent + round.lasts, granted: term.deadlines.granted)",
+     "            notExpiredBefore: (@ ? world.now : round.sent) + round.lasts, granted: term.deadlines.granted)",
+     "grants are reckoned from the last answer instead of the first request"),
+    ("refused-is-failsafe", FAILSAFE,
+     "        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, world.isGranted,\n            world.migration == nil",
+     "        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, @ || world.isGranted,\n            world.migration == nil",
+     "a lease that the store refuses is kept without any grant"),
+    ("unlisted-leads", FAILSAFERULES,
+     "        guard let listed = view.failsafe, !listed.isEmpty, listed[world.me] == nil else { return nil }",
+     "        guard !@, let listed = view.failsafe, !listed.isEmpty, listed[world.me] == nil else { return nil }",
+     "a member that nobody asks may lead"),
+    ("lost-grants-forgotten", GRANTS,
+     "        guard let since = grantsLostSince, isFailsafeOn, now < since + settings.ttl else { return nil }",
+     "        guard !@, let since = grantsLostSince, isFailsafeOn, now < since + settings.ttl else { return nil }",
+     "a grantor whose record is lost takes part in the next race at once"),
+    ("era-kept", RETURNED,
+     "        if isAbove, stored >= view.revision.era, world.storeReturn == nil { return nil }",
+     "        if @ || isAbove && stored >= view.revision.era && world.storeReturn == nil { return nil }",
+     "a store that was set back gives out numbers again that it had given"),
+    ("returned-not-sat-out", FAILSAFERULES,
+     "        guard let since = world.storeReturn?.seenAt, case .none = world.lease, let view = world.view,",
+     "        guard !@, let since = world.storeReturn?.seenAt, case .none = world.lease, let view = world.view,",
+     "a store that was set back or emptied is raced for at once"),
     ("acquire-ignores-migration", [PERFORM, MIGRATION, MIGRATIONRULES],
      [".leaderAbsent, .statusVersion(view.statusVersion), .migrationVersion(view.migrationVersion),",
       "        if mark.state == .moved {\n            if let migration", "        guard let mark = world.view?.migration, case .none = world.lease else { return nil }"],

@@ -23,6 +23,7 @@ final class FakeCluster: ClusterAPI, Sendable {
         var complaints = ""
         var replies: [String] = []
         var sleeps = 0
+        var facts: DoctorFacts?
     }
 
     private let state = Mutex(State())
@@ -93,6 +94,12 @@ final class FakeCluster: ClusterAPI, Sendable {
 
     func reply(_ lines: String...) { state.withLock { $0.replies = lines } }
 
+    /// What `doctor` sees of any file.
+    var facts: DoctorFacts? {
+        get { state.withLock { $0.facts } }
+        set { state.withLock { $0.facts = newValue } }
+    }
+
     var output: String { state.withLock { $0.output } }
     var complaints: String { state.withLock { $0.complaints } }
     var calls: [Call] { state.withLock { $0.calls } }
@@ -122,7 +129,7 @@ final class FakeCluster: ClusterAPI, Sendable {
 
     @discardableResult
     func run(_ arguments: [String]) async -> Int32 {
-        let environment = CommandEnvironment(
+        var environment = CommandEnvironment(
             write: { text in self.state.withLock { $0.output += text } },
             complain: { text in self.state.withLock { $0.complaints += text + "\n" } },
             ask: { question in
@@ -161,6 +168,10 @@ final class FakeCluster: ClusterAPI, Sendable {
                 guard path == "new.yml" else { throw CommandFailure("cannot read \(path)") }
                 return ("etcd3", ["hosts": ["10.0.0.9:2379"], "password": "hidden"])
             })
+        environment.examine = { path, _ in
+            guard let facts = self.facts else { throw CommandFailure("nothing is known of \(path)") }
+            return facts
+        }
         return await CommandEnvironment.$current.withValue(environment) {
             await CommandLineTool.run(Root.self, arguments: arguments)
         }

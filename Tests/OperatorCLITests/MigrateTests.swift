@@ -64,6 +64,14 @@ import Testing
         #expect(fake.complaints.contains("pg2 is another agent than Matriarch"))
     }
 
+    @Test func aFailsafeKeepsAllFromMovingUntilItIsTurnedOff() async {
+        let fake = willing()
+        fake.answer("GET /config", #"{"ttl":30,"failsafe_mode":true}"#)
+        #expect(await fake.run("store", "migrate", "--to", "new.yml", "--dry-run", "--allow-plain-http", url) == 1)
+        #expect(fake.complaints.contains("failsafe_mode is on: turn it off while the cluster moves"))
+        #expect(fake.changes.isEmpty)
+    }
+
     @Test func whatWasTakenBackIsForgottenAndTold() async {
         let fake = willing()
         fake.answer(

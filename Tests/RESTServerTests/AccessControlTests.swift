@@ -22,13 +22,6 @@ import Testing
         #expect(IPNetwork(text) == nil)
     }
 
-    @Test(arguments: [
-        ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("user:pässword", "dXNlcjpww6Rzc3dvcmQ="),
-    ])
-    func base64(_ text: String, _ encoded: String) {
-        #expect(Base64.encode(text.utf8) == Array(encoded.utf8))
-    }
-
     @Test(arguments: [("a", "a", true), ("", "a", false), ("ab", "a", false), ("a", "ab", false), ("x", "y", false)])
     func comparing(_ given: String, _ wanted: String, _ isEqual: Bool) {
         #expect(AccessControl.isEqual(Array(given.utf8), Array(wanted.utf8)) == isEqual)

@@ -12,6 +12,8 @@ final class FakeAgent: AgentControl {
         var requests: [OperatorRequest] = []
         var answer = OperatorAnswer(.done, "done")
         var performDelay: Duration = .zero
+        var grants: [GrantRequest] = []
+        var grantAnswer = GrantAnswer.off
         var reloadRefusal: String?
         var reloads = 0
         var freshSample: PostgresSample?
@@ -37,6 +39,13 @@ final class FakeAgent: AgentControl {
         }
         if delay > .zero { try? await Task.sleep(for: delay) }
         return state.withLock { $0.answer }
+    }
+
+    func grant(_ request: GrantRequest) async -> GrantAnswer {
+        state.withLock { state in
+            state.grants.append(request)
+            return state.grantAnswer
+        }
     }
 
     func reload() async -> String? {

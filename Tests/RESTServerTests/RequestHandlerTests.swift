@@ -152,8 +152,47 @@ import Testing
         #expect(agent.state.withLock { $0.reloads } == 2)
     }
 
+    @Test func theClusterIsShownInFailsafe() async throws {
+        agent.state.withLock { $0.freshView = nil }
+        #expect(await ask("GET", "/cluster").status == 502)
+        agent.change { $0.isFailsafeActive = true }
+        let answer = await ask("GET", "/cluster")
+        let document = try JSONValue.parse(try #require(answer.bodyText))
+        #expect(answer.status == 200 && document["failsafe_mode_is_active"]?.bool == true)
+        #expect(document["members"]?.array?.count == 3)
+        let status = try JSONValue.parse(try #require(await ask("GET", "/patroni").bodyText))
+        #expect(status["failsafe_mode_is_active"]?.bool == true && status["cluster_unlocked"] == nil)
+    }
+
+    @Test func theFailsafeExchange() async throws {
+        let patroni =
+            #"{"name":"pg1","conn_url":"postgres://10.0.0.1:5432/postgres","api_url":"http://10.0.0.1:8008/patroni","slots":{"pg1":67419744,"pg2":67419000}}"#
+        // Off, whatever the body.
+        #expect(await ask("POST", "/failsafe", body: patroni).status == 502)
+        #expect(agent.state.withLock { $0.grants }.isEmpty)
+        agent.change { $0.isFailsafeOn = true }
+        agent.state.withLock { $0.grantAnswer = .granted(.seconds(10), position: LSN(67_419_700)) }
+        let granted = await ask("POST", "/failsafe", body: patroni)
+        #expect(granted.status == 200 && granted.bodyText == "Accepted")
+        #expect(granted.headers.contains { $0.name == "lsn" && $0.value == "67419700" })
+        let request = try #require(agent.state.withLock { $0.grants.last })
+        #expect(request.name == "pg1" && request.lasts == nil && request.fence == nil)
+        #expect(request.slots == ["pg1": LSN(67_419_744), "pg2": LSN(67_419_000)])
+        // Ours says more.
+        let ours = #""x_matriarch":{"lease_ms":4000,"term":"1.7","round":"12","instance":"\#(UInt64.max)"}"#
+        _ = await ask("POST", "/failsafe", body: #"{"name":"pg1",\#(ours)}"#)
+        let own = try #require(agent.state.withLock { $0.grants.last })
+        #expect(own.lasts == .seconds(4) && own.fence == Fence(era: 1, number: 7))
+        #expect(own.round == 12 && own.instance == .max)
+        agent.state.withLock { $0.grantAnswer = .refused("Running as a leader") }
+        let refused = await ask("POST", "/failsafe", body: patroni)
+        #expect(refused.status == 500 && refused.bodyText == "Running as a leader")
+        #expect(await ask("POST", "/failsafe", body: #"{"conn_url":""}"#).status == 400)
+        #expect(await ask("POST", "/failsafe", body: "[]").status == 400)
+        #expect(await ask("POST", "/failsafe").status == 411)
+    }
+
     @Test func whatIsNotInThisRelease() async {
-        #expect(await ask("POST", "/failsafe", body: #"{"name":"pg1"}"#).status == 502)
         #expect(await ask("POST", "/sigterm").status == 202)
         let mpp = await ask("POST", "/mpp", body: #"{"type":"before_demote"}"#)
         #expect(mpp.status == 200)

@@ -25,6 +25,8 @@ struct SimulationTests {
         (129958, 10, "the same after an acquire that arrived when it was thought lost"),
         (206247, 10, "a refused switchover began again at each event while its removal from the store was on its way"),
         (178706, 10, "a view older than another's whole term was raced with: more was lost than is allowed"),
+        (1_016_757, 10, "a promotion by what was seen before an earlier one, which went on in a pause"),
+        (1_043_199, 10, "the lead was taken again with a release on its way, which then met the new entry"),
     ]
 
     /// `MATRIARCH_SEEDS=500` runs that many, for a longer search.

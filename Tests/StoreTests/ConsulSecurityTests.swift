@@ -11,7 +11,7 @@
     /// Tokens and certificates, on servers that insist on them.
     @Suite struct ConsulSecurityTests {
         /// A server with access control, whose master may do everything.
-        private struct Guarded {
+        struct Guarded {
             static let master = "11111111-2222-3333-4444-555555555555"
             let server: ConsulServer
 
@@ -43,6 +43,45 @@
                 let end = try #require(made.firstRange(of: "\r\n\r\n"))
                 return try #require(try JSONValue.parse(String(made[end.upperBound...]))["SecretID"]?.string)
             }
+
+            /// Takes a token away.
+            func delete(_ secret: String) throws -> Bool {
+                let found = try #require(
+                    ConsulFiles.request("GET", "/v1/acl/token/self", port: server.ports.http, token: secret))
+                let start = try #require(found.firstRange(of: "\r\n\r\n"))
+                let id = try #require(try JSONValue.parse(String(found[start.upperBound...]))["AccessorID"]?.string)
+                return ConsulFiles.request(
+                    "DELETE", "/v1/acl/token/\(id)", port: server.ports.http, token: Self.master)?
+                    .hasPrefix("HTTP/1.1 200") ?? false
+            }
+        }
+
+        /// A directory with an authority, certificates of a server, a client, and a stranger.
+        static func makeCertificates() throws -> String {
+            let place = try makeTemporaryDirectory("consul")
+            let made = try ConsulFiles.shell(
+                """
+                cd \(place) && exec >/dev/null 2>&1 &&
+                authority() {
+                    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=$1" -keyout $1.key -out $1.crt
+                }
+                certificate() {
+                    openssl req -newkey rsa:2048 -nodes -subj "/CN=$2" -keyout $2.key -out $2.csr &&
+                    printf 'subjectAltName=DNS:server.dc1.consul,DNS:localhost,IP:127.0.0.1\\n' >$2.ext &&
+                    openssl x509 -req -in $2.csr -CA $1.crt -CAkey $1.key -CAcreateserial -days 2 -extfile $2.ext -out $2.crt
+                }
+                authority ca && authority other && certificate ca server && certificate ca client && certificate other stranger
+                """)
+            try #require(made == 0)
+            return place
+        }
+
+        /// What a server's configuration says of those.
+        static func encrypted(_ place: String) -> JSONObject {
+            [
+                "ca_file": .string(place + "/ca.crt"), "cert_file": .string(place + "/server.crt"),
+                "key_file": .string(place + "/server.key"), "verify_incoming": true, "verify_outgoing": true,
+            ]
         }
 
         private func open(
@@ -141,28 +180,9 @@
         }
 
         @Test func certificatesOfBothSidesAreChecked() async throws {
-            let place = try ConsulFiles.temporaryDirectory()
-            defer { ConsulFiles.removeTree(place) }
-            let made = try ConsulFiles.shell(
-                """
-                cd \(place) && exec >/dev/null 2>&1 &&
-                authority() {
-                    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=$1" -keyout $1.key -out $1.crt
-                }
-                certificate() {
-                    openssl req -newkey rsa:2048 -nodes -subj "/CN=$2" -keyout $2.key -out $2.csr &&
-                    printf 'subjectAltName=DNS:server.dc1.consul,DNS:localhost,IP:127.0.0.1\\n' >$2.ext &&
-                    openssl x509 -req -in $2.csr -CA $1.crt -CAkey $1.key -CAcreateserial -days 2 -extfile $2.ext -out $2.crt
-                }
-                authority ca && authority other && certificate ca server && certificate ca client && certificate other stranger
-                """)
-            try #require(made == 0)
-            let server = try await ConsulServer.standalone(
-                isEncrypted: true,
-                extra: [
-                    "ca_file": .string(place + "/ca.crt"), "cert_file": .string(place + "/server.crt"),
-                    "key_file": .string(place + "/server.key"), "verify_incoming": true, "verify_outgoing": true,
-                ])
+            let place = try Self.makeCertificates()
+            defer { removeTree(place) }
+            let server = try await ConsulServer.standalone(isEncrypted: true, extra: Self.encrypted(place))
             defer { server.stop() }
             func open(_ root: String, _ change: (inout ConsulEncryption) -> Void) throws -> ConsulClusterStore {
                 try openConsul([], root: root) {
@@ -212,7 +232,7 @@
             #expect { _ = try open("/service/tls/") { $0.keyPath = place + "/missing.key" } } throws: {
                 ($0 as? StoreError)?.code == .misconfigured && "\($0)".contains("missing.key")
             }
-            try ConsulFiles.write(place + "/bad.crt", "no certificate\n")
+            try writeFile(place + "/bad.crt", "no certificate\n")
             #expect { _ = try open("/service/tls/") { $0.authorityPath = place + "/bad.crt" } } throws: {
                 ($0 as? StoreError)?.code == .misconfigured
             }

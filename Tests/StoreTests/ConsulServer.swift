@@ -3,11 +3,8 @@
     import Glibc
     import PluginInterfaces
     import StoreConformance
-    import Synchronization
 
     /// A server of Consul for tests: on free loopback ports, with its data in a directory of its own.
-    ///
-    /// It dies with the tests: a shell beside it waits for the end of a connection that only this process holds open.
     final class ConsulServer: Sendable {
         struct Ports: Hashable, Sendable {
             var http: Int
@@ -15,7 +12,7 @@
             var server: Int
 
             static func free(_ count: Int) throws -> [Ports] {
-                let ports = try ConsulFiles.freePorts(count * 3)
+                let ports = try freePorts(count * 3)
                 return (0..<count).map {
                     Ports(http: ports[$0 * 3], serf: ports[$0 * 3 + 1], server: ports[$0 * 3 + 2])
                 }
@@ -24,12 +21,7 @@
 
         let number: Int
         let ports: Ports
-        let directory: String
-        private struct Process {
-            var shell: pid_t
-            var pipe: Int32
-        }
-        private let process = Mutex<Process?>(nil)
+        private let process: ServerProcess
 
         /// `extra` are members of the configuration's object; `sessionMinimum` lets sessions be short.
         init(
@@ -39,7 +31,8 @@
         ) throws {
             self.number = number
             self.ports = ports
-            directory = try ConsulFiles.temporaryDirectory()
+            process = try ServerProcess("consul")
+            let directory = process.directory
             var own: JSONObject = [
                 "dns": -1, "grpc": -1, "serf_wan": -1, "serf_lan": .integer(Int64(ports.serf)),
                 "server": .integer(Int64(ports.server)), "http": .integer(Int64(isEncrypted ? -1 : ports.http)),
@@ -58,7 +51,7 @@
                 configuration["retry_interval"] = "1s"
             }
             for (key, value) in extra.members { configuration[key] = value }
-            try ConsulFiles.write(directory + "/consul.json", JSONValue.object(configuration).serialized())
+            try writeFile(directory + "/consul.json", JSONValue.object(configuration).serialized())
         }
 
         /// A server that is alone, started and with itself as its leader.
@@ -72,105 +65,22 @@
             return server
         }
 
-        deinit {
-            stop()
-        }
-
         var address: String { "127.0.0.1:\(ports.http)" }
         /// By which the servers name each other: the leader is told by that.
         var serverAddress: String { "127.0.0.1:\(ports.server)" }
 
-        var pid: pid_t? {
-            guard let text = try? ConsulFiles.read(directory + "/pid") else { return nil }
-            return pid_t(text.filter { !$0.isWhitespace })
-        }
+        var directory: String { process.directory }
+        var pid: pid_t? { process.pid }
+        var log: String { process.log }
 
         func start() throws {
-            unlink(directory + "/pid")
-            unlink(directory + "/keep")
-            var ends: [Int32] = [0, 0]
-            // No child may inherit our end, or it would keep the server alive.
-            let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-            guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw CaseFailure("no pair of sockets") }
-            let script = """
-                command -v consul >/dev/null || exit 1
-                GOMAXPROCS=2 consul agent -config-file=\(directory)/consul.json </dev/null >>\(directory)/log 2>&1 &
-                echo $! >\(directory)/pid.new && mv \(directory)/pid.new \(directory)/pid
-                cat >/dev/null
-                kill -CONT $! 2>/dev/null
-                kill -KILL $! 2>/dev/null
-                wait $! 2>/dev/null
-                [ -e \(directory)/keep ] || rm -rf \(directory)
-                """
-            var actions = posix_spawn_file_actions_t()
-            posix_spawn_file_actions_init(&actions)
-            defer { posix_spawn_file_actions_destroy(&actions) }
-            posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
-            var child: pid_t = 0
-            var arguments: [UnsafeMutablePointer<CChar>?] = []
-            for argument in ["sh", "-c", script] { arguments.append(strdup(argument)) }
-            arguments.append(nil)
-            defer { for argument in arguments { free(argument) } }
-            let code = posix_spawn(&child, "/bin/sh", &actions, nil, arguments, environ)
-            close(ends[0])
-            guard code == 0 else {
-                close(ends[1])
-                throw CaseFailure("cannot start sh: \(code)")
-            }
-            let started = Process(shell: child, pipe: ends[1])
-            process.withLock { $0 = started }
+            try process.start("GOMAXPROCS=2 consul agent -config-file=\(directory)/consul.json")
         }
 
-        /// Ends the process without a word; its data stay.
-        func kill() {
-            let running = process.withLock { process in
-                defer { process = nil }
-                return process
-            }
-            guard let running else { return }
-            try? ConsulFiles.write(directory + "/keep", "")
-            close(running.pipe)
-            var status: Int32 = 0
-            let deadline = SystemClock.now() + .seconds(10)
-            while waitpid(running.shell, &status, WNOHANG) == 0 {
-                if SystemClock.now() > deadline {
-                    if let pid { _ = Glibc.kill(pid, SIGKILL) }
-                    _ = Glibc.kill(running.shell, SIGKILL)
-                }
-                usleep(2000)
-            }
-        }
-
-        /// Stops the process; returns when all of its threads stand.
-        func freeze() {
-            guard let pid else { return }
-            _ = Glibc.kill(pid, SIGSTOP)
-            let deadline = SystemClock.now() + .seconds(5)
-            while !stands(pid), SystemClock.now() < deadline { usleep(500) }
-        }
-
-        private func stands(_ pid: Int32) -> Bool {
-            guard let tasks = opendir("/proc/\(pid)/task") else { return true }
-            defer { closedir(tasks) }
-            while let entry = readdir(tasks) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                }
-                guard Int32(name) != nil, let stat = try? ConsulFiles.read("/proc/\(pid)/task/\(name)/stat"),
-                    let state = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].dropFirst(2).first
-                else { continue }
-                if state != "T" { return false }
-            }
-            return true
-        }
-
-        func thaw() { if let pid { _ = Glibc.kill(pid, SIGCONT) } }
-
-        /// Ends the process and removes its files.
-        func stop() {
-            kill()
-            ConsulFiles.removeTree(directory)
-        }
+        func kill() { process.kill() }
+        func freeze() { process.freeze() }
+        func thaw() { process.thaw() }
+        func stop() { process.stop() }
 
         /// Whom it takes for the leader; nil while it knows none.
         var leader: String? {
@@ -179,8 +89,6 @@
             }
             return answer.filter { $0 != "\"" }
         }
-
-        var log: String { (try? ConsulFiles.read(directory + "/log")) ?? "no log" }
 
         func waitUntilServing(within limit: Duration = .seconds(30)) async throws {
             // The leader is known before it serves consistent reads.
@@ -242,59 +150,15 @@
         }
     }
 
-    /// Files, ports and the simplest of requests, for servers under test.
+    /// The simplest of requests, and of commands.
     enum ConsulFiles {
-        /// Ports that nobody listens on now, all different.
-        static func freePorts(_ count: Int) throws -> [Int] {
-            var sockets: [Int32] = []
-            defer { for socket in sockets { close(socket) } }
-            var ports: [Int] = []
-            for _ in 0..<count {
-                let (descriptor, port) = try listener(backlog: nil)
-                sockets.append(descriptor)
-                ports.append(port)
-            }
-            return ports
-        }
-
-        /// A socket bound to a free loopback port, listening if a backlog is given.
-        static func listener(backlog: Int32?) throws -> (descriptor: Int32, port: Int) {
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-            guard descriptor >= 0 else { throw CaseFailure("no socket") }
-            var address = loopback(port: 0)
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                    bind(descriptor, generic, length) == 0 && getsockname(descriptor, generic, &length) == 0
-                }
-            }
-            guard isBound, backlog.map({ listen(descriptor, $0) == 0 }) ?? true else {
-                close(descriptor)
-                throw CaseFailure("no free port")
-            }
-            return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
-        }
-
         static func connect(port: Int) -> Int32? {
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
             guard descriptor >= 0 else { return nil }
-            let address = loopback(port: port)
-            let isConnected = withUnsafePointer(to: address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-                }
-            }
+            let isConnected = withLoopback(port) { Glibc.connect(descriptor, $0, $1) == 0 }
             if isConnected { return descriptor }
             close(descriptor)
             return nil
-        }
-
-        private static func loopback(port: Int) -> sockaddr_in {
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = in_port_t(port).bigEndian
-            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-            return address
         }
 
         /// The body of a 200; a second at most.
@@ -328,46 +192,6 @@
                 answer += buffer.prefix(count)
             }
             return answer.isEmpty ? nil : String(decoding: answer, as: UTF8.self)
-        }
-
-        static func temporaryDirectory() throws -> String {
-            var template = Array("/tmp/matriarch-consul-XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw CaseFailure("no temporary directory") }
-            return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        }
-
-        /// Removes a directory and what is in it; follows no links.
-        static func removeTree(_ path: String) {
-            if let directory = opendir(path) {
-                while let entry = readdir(directory) {
-                    let isDirectory = entry.pointee.d_type == UInt8(DT_DIR)
-                    let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                    }
-                    if name == "." || name == ".." { continue }
-                    if isDirectory { removeTree(path + "/" + name) } else { unlink(path + "/" + name) }
-                }
-                closedir(directory)
-            }
-            rmdir(path)
-        }
-
-        static func write(_ path: String, _ text: String) throws {
-            guard let file = fopen(path, "w") else { throw CaseFailure("cannot write \(path)") }
-            defer { fclose(file) }
-            fputs(text, file)
-        }
-
-        static func read(_ path: String) throws -> String {
-            guard let file = fopen(path, "r") else { throw CaseFailure("cannot read \(path)") }
-            defer { fclose(file) }
-            var bytes: [UInt8] = []
-            var buffer = [UInt8](repeating: 0, count: 4096)
-            while true {
-                let count = fread(&buffer, 1, buffer.count, file)
-                if count == 0 { return String(decoding: bytes, as: UTF8.self) }
-                bytes += buffer.prefix(count)
-            }
         }
 
         /// Runs a command of the shell; its status.

@@ -108,24 +108,24 @@
         @Test func anAgentThatIsAwayIsToldLater() async throws {
             let server = try await ConsulServer.standalone()
             defer { server.stop() }
-            let proxy = try ConsulProxy(to: server.ports.http)
-            defer { proxy.stop() }
+            let proxy = try FaultProxy(to: server.ports.http)
+            defer { proxy.close() }
             let store = try openConsul([proxy.address], root: "/service/demo/") {
                 $0.service = ConsulServiceSettings()
             }
             let session = try await store.openSession(
                 SessionRequest(lifetime: .seconds(20), name: "pg1"), within: .seconds(10))
             // The answer to the commit gets through, what comes after it does not.
-            proxy.mode = .slow(200)
+            await proxy.set(.slow(.milliseconds(200)))
             async let outcome = store.commit(
                 StoreTransaction(
                     id: TransactionID(nextNumber()), compares: [],
                     writes: [.put("members/pg1", bytes(member().serialized()), .session(session.id))]),
                 within: .seconds(5))
             #expect(await outcome.isCommitted)
-            proxy.mode = .cut
+            await proxy.set(.cut)
             try await Task.sleep(for: .milliseconds(500))
-            proxy.mode = .pass
+            await proxy.set(.none)
             let isThere = await eventually(within: .seconds(8)) {
                 ConsulFiles.get("/v1/agent/services", port: server.ports.http)?.contains("demo/pg1") ?? false
             }

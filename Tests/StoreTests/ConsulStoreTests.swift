@@ -38,4 +38,30 @@
                 endsWithoutRenewal: true)
         }
     }
+
+    /// The cases that need more than a server: a network that fails, servers that end and begin.
+    @Suite(.serialized) struct ConsulNetworkConformance {
+        @Test(arguments: StoreCases.behindProxy) func conformsBehindAProxy(_ storeCase: StoreCase) async throws {
+            let server = try await SharedConsul.shared.server()
+            let proxy = try FaultProxy(to: server.ports.http)
+            defer { proxy.close() }
+            let root = "/service/case\(nextNumber())/"
+            var test = ConsulStoreConformance.underTest([server.address], root)
+            test.proxy = proxy
+            test.makeStoreBehindProxy = { try openConsul([proxy.address], root: root) }
+            try await storeCase.run(test)
+        }
+
+        @Test(arguments: StoreCases.restarts) func conformsAcrossRestarts(_ storeCase: StoreCase) async throws {
+            let server = try await ConsulServer.standalone()
+            defer { server.stop() }
+            var test = ConsulStoreConformance.underTest([server.address], "/service/demo/", lifetime: .seconds(30))
+            test.restartServer = {
+                server.kill()
+                try server.start()
+                try await server.waitUntilServing()
+            }
+            try await storeCase.run(test)
+        }
+    }
 #endif

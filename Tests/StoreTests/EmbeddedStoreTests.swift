@@ -7,6 +7,8 @@ import Testing
 
 @testable import EmbeddedStore
 
+/// All that applies: between this store and its file there is no network to fail (`StoreCases.behindProxy`), and no server
+/// to restart (`StoreCases.restarts`). `EmbeddedFailures` kills and stops the processes that share the file instead.
 @Suite struct EmbeddedStoreConformance {
     @Test(arguments: StoreCases.all) func conforms(_ storeCase: StoreCase) async throws {
         try await withTemporaryDirectory { directory in

@@ -27,8 +27,8 @@
         init() throws {
             stream = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
             datagrams = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-            guard EtcdBench.bind(stream, port: 0), let port = EtcdBench.port(of: stream), listen(stream, 8) == 0,
-                EtcdBench.bind(datagrams, port: port)
+            guard bindLoopback(stream, port: 0), let port = boundPort(stream), listen(stream, 8) == 0,
+                bindLoopback(datagrams, port: port)
             else { throw CaseFailure("no name server") }
             self.port = port
             EtcdBench.Box { [self] in serve() }.start()
@@ -220,7 +220,7 @@
                 await eventually(within: .seconds(10)) { Set(store.cluster.order) == Set(ensemble.endpoints) },
                 "\(store.cluster.order)")
             // A fourth one comes, and the first goes.
-            let ports = try EtcdBench.freePorts(2)
+            let ports = try freePorts(2)
             let place = EtcdServer.Place(name: "etcd4", clientPort: ports[0], peerPort: ports[1])
             let fourth = try EtcdServer(
                 place, cluster: ensemble.servers.map(\.place) + [place], token: ensemble.token, isNew: false)

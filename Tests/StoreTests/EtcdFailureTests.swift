@@ -22,7 +22,7 @@
         }
 
         @Test func aRefusedConnectionIsNotSentAndEndsAtOnce() async throws {
-            let port = try EtcdBench.freePorts(1)[0]
+            let port = try freePorts(1)[0]
             let store = try openEtcd([Endpoint(isSecure: false, host: "127.0.0.1", port: port)], root: roots())
             let before = SystemClock.now()
             let outcome = await store.commit(transaction([], .put("config", [], .permanent)), within: .seconds(10))

@@ -11,22 +11,6 @@
     @Suite struct EtcdPartsTests {
         // MARK: Texts
 
-        @Test(arguments: [
-            ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ]) func base64(_ plain: String, _ encoded: String) {
-            #expect(Base64.encode(bytes(plain)) == encoded)
-            #expect(Base64.decode(encoded) == bytes(plain))
-        }
-
-        @Test func base64OfEverything() {
-            let all = (0...255).map { UInt8($0) }
-            for start in 0..<4 { #expect(Base64.decode(Base64.encode(all[start...])) == Array(all[start...])) }
-            for wrong in ["Z", "Zg", "Zg=", "Z===", "Zm9v!", "Zm 9", "====", "Zg==Zg==", "größe==="] {
-                #expect(Base64.decode(wrong) == nil, "\(wrong)")
-            }
-        }
-
         @Test func keysAndRanges() {
             let keys = EtcdKeys(root: "//service//demo")
             #expect(keys.name == "/service/demo/")

@@ -7,7 +7,8 @@
 
     @testable import EtcdStore
 
-    /// A TCP proxy before a server, which does to connections what networks do.
+    /// A TCP proxy before a server, for what `FaultProxy` does not do: answers that are HTTP and yet no JSON, answers in
+    /// pieces of a few bytes, a connection that is cut at the very answer.
     final class EtcdProxy: Sendable {
         enum Mode: Hashable, Sendable {
             case pass
@@ -43,8 +44,8 @@
         init(to target: Endpoint) throws {
             self.target = target.port
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-            guard descriptor >= 0, EtcdBench.bind(descriptor, port: 0), listen(descriptor, 64) == 0,
-                let port = EtcdBench.port(of: descriptor)
+            guard descriptor >= 0, bindLoopback(descriptor, port: 0), listen(descriptor, 64) == 0,
+                let port = boundPort(descriptor)
             else { throw CaseFailure("no proxy") }
             listener = descriptor
             self.port = port
@@ -89,7 +90,7 @@
                 close(client)
                 if server >= 0 { close(server) }
             }
-            guard server >= 0, EtcdBench.withLoopback(target, { connect(server, $0, $1) == 0 }) else { return }
+            guard server >= 0, withLoopback(target, { connect(server, $0, $1) == 0 }) else { return }
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
             var pendingAnswer = false
             while true {

@@ -18,7 +18,7 @@
             return server
         }
 
-        private static func addUsers(_ server: EtcdServer) async throws {
+        static func addUsers(_ server: EtcdServer) async throws {
             let start = Base64.encode(bytes("/service/"))
             let end = Base64.encode(bytes("/service0"))
             try await server.call("/v3/auth/role/add", ["name": "root"])

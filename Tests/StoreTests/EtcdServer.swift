@@ -11,72 +11,6 @@
 
     /// Small things that tests with real servers need.
     enum EtcdBench {
-        /// Ports that nobody listens on now, all different.
-        static func freePorts(_ count: Int) throws -> [Int] {
-            var sockets: [Int32] = []
-            defer { for socket in sockets { close(socket) } }
-            var ports: [Int] = []
-            for _ in 0..<count {
-                let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-                guard descriptor >= 0 else { throw CaseFailure("no socket") }
-                sockets.append(descriptor)
-                guard bind(descriptor, port: 0), let port = port(of: descriptor) else {
-                    throw CaseFailure("no free port")
-                }
-                ports.append(port)
-            }
-            return ports
-        }
-
-        static func bind(_ descriptor: Int32, port: Int) -> Bool {
-            withLoopback(port) { Glibc.bind(descriptor, $0, $1) == 0 }
-        }
-
-        static func port(of descriptor: Int32) -> Int? {
-            var address = sockaddr_in()
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let isKnown = withUnsafeMutablePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) == 0 }
-            }
-            return isKnown ? Int(UInt16(bigEndian: address.sin_port)) : nil
-        }
-
-        static func withLoopback<R>(_ port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = UInt16(truncatingIfNeeded: port).bigEndian
-            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-            return withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
-        }
-
-        static func makeDirectory(_ name: String) throws -> String {
-            var template = Array("/tmp/matriarch-\(name)-XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw CaseFailure("no temporary directory") }
-            return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        }
-
-        static func write(_ path: String, _ text: String) throws {
-            guard let file = fopen(path, "w") else { throw CaseFailure("cannot write \(path)") }
-            defer { fclose(file) }
-            fputs(text, file)
-        }
-
-        static func read(_ path: String) -> String? {
-            guard let file = fopen(path, "r") else { return nil }
-            defer { fclose(file) }
-            var bytes: [UInt8] = []
-            var buffer = [UInt8](repeating: 0, count: 4096)
-            while true {
-                let count = fread(&buffer, 1, buffer.count, file)
-                if count == 0 { return String(decoding: bytes, as: UTF8.self) }
-                bytes += buffer.prefix(count)
-            }
-        }
-
         /// Runs a program and waits for it, off the cooperative threads; its output goes to a file.
         static func run(_ program: String, _ arguments: [String], output: String = "/dev/null") async throws {
             let code = await withCheckedContinuation { (continuation: CheckedContinuation<Int32, Never>) in
@@ -84,7 +18,8 @@
                 thread.start()
             }
             guard code == 0 else {
-                throw CaseFailure("\(program) \(arguments.first ?? "") ended with \(code): \(read(output) ?? "")")
+                let said = (try? readFile(output)) ?? ""
+                throw CaseFailure("\(program) \(arguments.first ?? "") ended with \(code): \(said)")
             }
         }
 
@@ -127,8 +62,6 @@
     }
 
     /// An etcd server for tests: Debian's, on free loopback ports, with its data in a directory of its own.
-    ///
-    /// It dies with the tests: a shell beside it waits for the end of a connection that only this process holds open.
     final class EtcdServer: Sendable {
         struct Place: Hashable, Sendable {
             var name: String
@@ -148,13 +81,8 @@
 
         let place: Place
         let options: Options
-        let directory: String
         private let arguments: [String]
-        private struct Process {
-            var shell: pid_t
-            var pipe: Int32
-        }
-        private let process = Mutex<Process?>(nil)
+        private let process: ServerProcess
 
         static let program = "/usr/bin/etcd"
 
@@ -163,10 +91,10 @@
         ) throws {
             self.place = place
             self.options = options
-            directory = try EtcdBench.makeDirectory("etcd")
+            process = try ServerProcess("etcd")
             let scheme = options.certificates == nil ? "http" : "https"
             var arguments = [
-                "--name", place.name, "--data-dir", directory + "/data",
+                "--name", place.name, "--data-dir", process.directory + "/data",
                 "--listen-client-urls", "\(scheme)://127.0.0.1:\(place.clientPort)",
                 "--advertise-client-urls", "\(scheme)://127.0.0.1:\(place.clientPort)",
                 "--listen-peer-urls", place.peerURL, "--initial-advertise-peer-urls", place.peerURL,
@@ -186,7 +114,7 @@
 
         /// A server that is alone, started and serving.
         static func single(_ options: Options = Options()) async throws -> EtcdServer {
-            let ports = try EtcdBench.freePorts(2)
+            let ports = try freePorts(2)
             let place = Place(name: "etcd1", clientPort: ports[0], peerPort: ports[1])
             let server = try EtcdServer(place, cluster: [place], token: "t\(ports[0])", options: options)
             try server.start()
@@ -194,120 +122,24 @@
             return server
         }
 
-        deinit {
-            stop()
-        }
-
         var endpoint: Endpoint {
             Endpoint(isSecure: options.certificates != nil, host: "127.0.0.1", port: place.clientPort)
         }
 
-        var pid: pid_t? { EtcdBench.read(directory + "/pid").flatMap { pid_t($0.filter { !$0.isWhitespace }) } }
+        var directory: String { process.directory }
+        var pid: pid_t? { process.pid }
 
         func start() throws {
             guard access(Self.program, X_OK) == 0 else {
                 throw CaseFailure("\(Self.program) is missing: apt-get install etcd-server")
             }
-            unlink(directory + "/pid")
-            unlink(directory + "/keep")
-            var ends: [Int32] = [0, 0]
-            // No child may inherit our end, or it would keep the server alive.
-            let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-            guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw CaseFailure("no pair of sockets") }
-            let quoted = arguments.map { "'\($0)'" }.joined(separator: " ")
-            let script = """
-                \(Self.program) \(quoted) </dev/null >>\(directory)/log 2>&1 &
-                echo $! >\(directory)/pid.new && mv \(directory)/pid.new \(directory)/pid
-                cat >/dev/null
-                kill -CONT $! 2>/dev/null
-                kill -KILL $! 2>/dev/null
-                wait $! 2>/dev/null
-                [ -e \(directory)/keep ] || rm -rf \(directory)
-                """
-            var actions = posix_spawn_file_actions_t()
-            posix_spawn_file_actions_init(&actions)
-            defer { posix_spawn_file_actions_destroy(&actions) }
-            posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
-            var child: pid_t = 0
-            var words: [UnsafeMutablePointer<CChar>?] = ["sh", "-c", script].map { (word: String) in strdup(word) }
-            words.append(nil)
-            defer { for word in words { free(word) } }
-            let code = posix_spawn(&child, "/bin/sh", &actions, nil, words, environ)
-            close(ends[0])
-            guard code == 0 else {
-                close(ends[1])
-                throw CaseFailure("cannot start sh: \(code)")
-            }
-            let started = Process(shell: child, pipe: ends[1])
-            process.withLock { $0 = started }
+            try process.start(([Self.program] + arguments.map { "'\($0)'" }).joined(separator: " "))
         }
 
-        /// Ends the process without a word.
-        func kill() {
-            let running = process.withLock { process in
-                defer { process = nil }
-                return process
-            }
-            guard let running else { return }
-            // Without this file the shell takes the data away as well: so it does when the tests end.
-            try? EtcdBench.write(directory + "/keep", "")
-            close(running.pipe)
-            var status: Int32 = 0
-            let deadline = SystemClock.now() + .seconds(10)
-            while waitpid(running.shell, &status, WNOHANG) == 0 {
-                if SystemClock.now() > deadline {
-                    if let pid { _ = Glibc.kill(pid, SIGKILL) }
-                    _ = Glibc.kill(running.shell, SIGKILL)
-                }
-                usleep(2000)
-            }
-        }
-
-        /// Ends the process and removes its files.
-        func stop() {
-            kill()
-            if directory.hasPrefix("/tmp/matriarch-etcd-") { Self.remove(directory) }
-        }
-
-        private static func remove(_ path: String) {
-            if let directory = opendir(path) {
-                while let entry = readdir(directory) {
-                    let isDirectory = entry.pointee.d_type == UInt8(DT_DIR)
-                    let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                    }
-                    if name == "." || name == ".." { continue }
-                    if isDirectory { remove(path + "/" + name) } else { unlink(path + "/" + name) }
-                }
-                closedir(directory)
-            }
-            rmdir(path)
-        }
-
-        /// Stops the process; returns when all of its threads stand.
-        func freeze() {
-            guard let pid else { return }
-            _ = Glibc.kill(pid, SIGSTOP)
-            let deadline = SystemClock.now() + .seconds(5)
-            while !stands(pid), SystemClock.now() < deadline { usleep(500) }
-        }
-
-        private func stands(_ pid: Int32) -> Bool {
-            guard let tasks = opendir("/proc/\(pid)/task") else { return true }
-            defer { closedir(tasks) }
-            while let entry = readdir(tasks) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                }
-                guard Int32(name) != nil, let stat = EtcdBench.read("/proc/\(pid)/task/\(name)/stat"),
-                    let state = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].dropFirst(2).first
-                else { continue }
-                if state != "T" { return false }
-            }
-            return true
-        }
-
-        func thaw() { if let pid { _ = Glibc.kill(pid, SIGCONT) } }
+        func kill() { process.kill() }
+        func freeze() { process.freeze() }
+        func thaw() { process.thaw() }
+        func stop() { process.stop() }
 
         var settings: EtcdSettings {
             var settings = EtcdSettings(endpoints: [endpoint])
@@ -341,10 +173,9 @@
         func waitUntilServing(within limit: Duration = .seconds(30)) async throws {
             let isServing = await eventually(within: limit) { await (status?.leader ?? 0) != 0 }
             guard isServing else {
-                throw CaseFailure("etcd does not serve: " + (EtcdBench.read(directory + "/log") ?? "no log"))
+                throw CaseFailure("etcd does not serve: " + process.log)
             }
         }
-
     }
 
     /// Three servers with one leader.
@@ -353,7 +184,7 @@
         let token: String
 
         init(_ options: EtcdServer.Options = EtcdServer.Options()) throws {
-            let ports = try EtcdBench.freePorts(6)
+            let ports = try freePorts(6)
             let places = (0..<3).map { index in
                 EtcdServer.Place(
                     name: "etcd\(index + 1)", clientPort: ports[index * 2], peerPort: ports[index * 2 + 1])
@@ -408,11 +239,11 @@
         func path(_ name: String) -> String { directory + "/" + name }
 
         static func make() async throws -> EtcdCertificates {
-            let made = EtcdCertificates(try EtcdBench.makeDirectory("etcd-tls"))
+            let made = EtcdCertificates(try makeTemporaryDirectory("etcd-tls"))
             func openssl(_ arguments: String...) async throws {
                 try await EtcdBench.run("openssl", arguments, output: made.path("log"))
             }
-            try EtcdBench.write(
+            try writeFile(
                 made.path("server.ext"),
                 "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n")
             for name in ["ca", "other"] {

@@ -64,4 +64,34 @@
             try await storeCase.run(test)
         }
     }
+
+    /// The cases that need more than a server: a network that fails, servers that end and begin.
+    @Suite(.serialized) struct EtcdNetworkConformance {
+        @Test(arguments: StoreCases.behindProxy) func conformsBehindAProxy(_ storeCase: StoreCase) async throws {
+            let server = try await SharedEtcd.shared.server()
+            let proxy = try FaultProxy(to: server.place.clientPort)
+            defer { proxy.close() }
+            let root = "/service/case\(nextNumber())/"
+            let endpoint = Endpoint(isSecure: false, host: "127.0.0.1", port: proxy.port)
+            var test = StoreUnderTest.etcd([])
+            test.makeStore = { try openEtcd([server.endpoint], root: root) }
+            test.proxy = proxy
+            // Or it would find out what the server's own address is.
+            test.makeStoreBehindProxy = { try openEtcd([endpoint], root: root) { $0.usesProxies = true } }
+            try await storeCase.run(test)
+        }
+
+        @Test(arguments: StoreCases.restarts) func conformsAcrossRestarts(_ storeCase: StoreCase) async throws {
+            let server = try await EtcdServer.single()
+            defer { server.stop() }
+            var test = StoreUnderTest.etcd([server.endpoint])
+            test.lifetime = .seconds(30)
+            test.restartServer = {
+                server.kill()
+                try server.start()
+                try await server.waitUntilServing()
+            }
+            try await storeCase.run(test)
+        }
+    }
 #endif

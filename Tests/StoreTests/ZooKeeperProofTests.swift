@@ -182,18 +182,5 @@
             other.recreated()
             #expect(!other.isForeign)
         }
-
-        @Test func signalsAreMerged() {
-            var waiting: [StoreSignal] = []
-            func merged(_ signals: [StoreSignal]) -> [StoreSignal] {
-                waiting = []
-                for signal in signals { SignalMailbox.merge(signal, into: &waiting) }
-                return waiting
-            }
-            #expect(merged([.changed(nil), .changed(nil)]) == [.changed(nil)])
-            #expect(merged([.disconnected("x"), .connected, .changed(nil)]) == [.connected, .changed(nil)])
-            #expect(merged([.connected, .changed(nil), .disconnected("x")]) == [.changed(nil), .disconnected("x")])
-            #expect(merged([.sessionLost, .connected, .sessionLost]) == [.connected, .sessionLost])
-        }
     }
 #endif

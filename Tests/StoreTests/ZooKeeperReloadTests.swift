@@ -12,18 +12,6 @@
     extension ZooKeeperInTurn {
         /// What a reload changes while a session lasts.
         @Suite(.serialized) struct ZooKeeperReloadTests {
-            private let mark = SourceMark(source: "c.yml", line: 7, column: 3)
-
-            private func section(_ pairs: KeyValuePairs<String, String>) -> ConfigurationNode {
-                ConfigurationNode(
-                    .map(
-                        pairs.map {
-                            ConfigurationNode.Pair(
-                                key: $0.key, keyMark: mark,
-                                value: ConfigurationNode(.scalar(text: $0.value, isPlain: true), at: mark))
-                        }), at: mark)
-            }
-
             private func commit(_ store: any CoordinationStore, _ writes: StoreWrite...) async -> CommitOutcome {
                 await store.commit(
                     StoreTransaction(id: TransactionID(nextNumber()), compares: [], writes: writes), within: .seconds(5)
@@ -33,11 +21,6 @@
             private func server(of store: ZooKeeperClusterStore) -> String? {
                 guard let connection = store.currentConnection, case .connected = connection.phase else { return nil }
                 return connection.state.withLock { $0.server }.map { connection.route.shown($0) }
-            }
-
-            private func warnings(_ result: StoreReconfiguration) throws -> String {
-                guard case .taken(let warnings) = result else { throw CaseFailure("not taken: \(result)") }
-                return warnings.map(\.description).joined(separator: "\n")
             }
 
             @Test func theSessionOutlivesItsServersPlaceInTheList() async throws {

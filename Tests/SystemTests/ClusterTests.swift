@@ -26,7 +26,37 @@ import Testing
             let table = try cluster.matriarch(["list"])
             try check(table.status == 0 && table.output.contains("| \(leader.name)"), "list: \(table.output)")
             try check(!table.output.contains("unfenced"), "every member is guarded: \(table.output)")
+            try Self.consultDoctor(cluster, leader)
         }
+    }
+
+    /// Beside a member that runs, `matriarch doctor` finds nothing that is wrong, and what it knows of the store's servers.
+    private static func consultDoctor(_ cluster: TestCluster, _ member: TestCluster.Member) throws {
+        let result = try CommandResult.run(
+            ["\(cluster.environment.programs)/matriarch", "doctor", member.configuration, "--format", "json"],
+            account: cluster.environment.account, directory: cluster.directory, within: 60)
+        guard result.status == 0, let start = result.output.firstIndex(of: "["),
+            let rows = try? JSONValue.parse(String(result.output[start...])).array
+        else { throw SystemFailure("matriarch doctor: \(result.status) \(result.output)") }
+        func texts(_ area: String) -> String {
+            rows.filter { $0["area"]?.string == area }.compactMap { $0["finding"]?.string }.joined(separator: "\n")
+        }
+        for (area, words) in [
+            ("guard", ["the guard runs"]), ("ports", ["taken, by the agent that runs", "taken, by the PostgreSQL"]),
+            ("lease", ["ttl \(cluster.ttl) s", "SIGKILL at"]), ("store", ["was read in", "\(member.name) leads"]),
+        ] {
+            for word in words where !texts(area).contains(word) {
+                throw SystemFailure("doctor does not say '\(word)': \(texts(area))")
+            }
+        }
+        let own =
+            switch cluster.store {
+            case .embedded: "no member of another host can join"
+            case .zooKeeper: "stands alone"
+            case .etcd: "etcd "
+            case .consul: "Consul "
+            }
+        try check(texts("store").contains(own), "doctor says of the store's servers: \(texts("store"))")
     }
 
     @Test(
@@ -98,7 +128,7 @@ import Testing
 
     @Test(
         "An ensemble's leader frozen while the members hang on followers: one writer", .timeLimit(.minutes(15)),
-        arguments: [StoreKind.zooKeeper, .etcd])
+        arguments: StoreKind.allCases.filter(\.hasServers))
     func freezeEnsembleLeader(store: StoreKind) async throws {
         try await TestCluster.with(store, ensemble: 3) { cluster in
             for round in 1...cluster.environment.rounds {

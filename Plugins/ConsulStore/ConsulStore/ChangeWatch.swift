@@ -7,15 +7,18 @@
     ///
     /// Only names are asked for: the answer is a hint, whoever hears it reads for himself. A query is answered at a change,
     /// or when its time is over, which the servers prolong by up to a sixteenth at random. A connection on which nothing
-    /// comes by then is dead: so that is noticed within `longestSilence`.
+    /// comes by then is dead: so that is noticed within `longestSilence`; sooner where another call was not answered either.
     final class ChangeWatch: Sendable {
         /// How long the servers hold a query that has no news.
-        static let patience = Duration.seconds(10)
+        static let patience = Duration.seconds(30)
         static let longestSilence = patience + patience / 16 + .seconds(2)
         static let shortestPause = Duration.milliseconds(100)
         static let longestPause = Duration.seconds(1)
         /// A server that has not heard from its leader for longer is not asked about news.
         static let oldestContact = Duration.seconds(5)
+
+        /// The tree's index and paths.
+        typealias Answer = Result<(index: UInt64, paths: Set<String>), StoreError>
 
         let mailbox = SignalMailbox()
         private let client: ConsulClient
@@ -27,6 +30,7 @@
             var isStopped = false
         }
         private let state = Mutex(State())
+        private let waiting = WaitingQuery()
 
         init(client: ConsulClient, place: KeyPlace, refusals: ConsulRefusals, consistency: ConsulConsistency) {
             self.client = client
@@ -42,13 +46,17 @@
         /// Begins to watch, once; `look` is told the tree's paths after each answer.
         func start(_ look: @escaping @Sendable (Set<String>) async -> Void) {
             let loop = Loop(
-                client: client, place: place, refusals: refusals, consistency: consistency, mailbox: mailbox, look: look
+                client: client, place: place, refusals: refusals, consistency: consistency, mailbox: mailbox,
+                waiting: waiting, look: look
             )
             state.withLock { state in
                 guard state.task == nil, !state.isStopped else { return }
                 state.task = Task { await loop.run() }
             }
         }
+
+        /// A host has left a call without an answer: a query that waits there may wait for ever. It is asked again at once.
+        func doubt() { waiting.cancel() }
 
         /// Ends the watch and the stream of signals.
         func stop() async {
@@ -67,6 +75,7 @@
             let refusals: ConsulRefusals
             let consistency: ConsulConsistency
             let mailbox: SignalMailbox
+            let waiting: WaitingQuery
             let look: @Sendable (Set<String>) async -> Void
 
             func run() async {
@@ -74,7 +83,12 @@
                 while !Task.isCancelled {
                     let began = SystemClock.now()
                     let event: WatchProgress.Event
-                    switch await query(after: progress.index) {
+                    let index = progress.index
+                    switch await waiting.run({ await query(after: index) }) {
+                    case nil:
+                        if Task.isCancelled { return }
+                        progress.doubt()
+                        continue
                     case .success(let (index, paths)):
                         event = .answer(index: index, after: SystemClock.now() - began)
                         await look(paths)
@@ -89,7 +103,7 @@
                 }
             }
 
-            private func query(after index: UInt64) async -> Result<(index: UInt64, paths: Set<String>), StoreError> {
+            private func query(after index: UInt64) async -> Answer {
                 let purpose = "watch the cluster"
                 var query: [(name: String, value: String?)] = [("keys", nil)]
                 if let flag = consistency.flag { query.append((flag, nil)) }
@@ -98,7 +112,9 @@
                     query.append(("wait", GoDuration.text(ChangeWatch.patience)))
                 }
                 let limit = index > 0 ? ChangeWatch.longestSilence : .seconds(5)
-                switch await client.call(.get(place.tree, query, for: purpose), within: limit) {
+                var call = ConsulCall.get(place.tree, query, for: purpose)
+                call.isWatch = true
+                switch await client.call(call, within: limit) {
                 case .failure(let failure): return .failure(failure.error)
                 case .success(let answer):
                     guard answer.status == 200 || answer.status == 404, let index = answer.index else {
@@ -126,6 +142,26 @@
         }
     }
 
+    /// The query that waits for news; what it was asked is no answer any more once it is cancelled.
+    private final class WaitingQuery: Sendable {
+        private let task = Mutex<Task<ChangeWatch.Answer, Never>?>(nil)
+
+        /// Nil when the query was cancelled.
+        func run(_ query: @escaping @Sendable () async -> ChangeWatch.Answer) async -> ChangeWatch.Answer? {
+            let running = Task { await query() }
+            task.withLock { $0 = running }
+            let answer = await withTaskCancellationHandler {
+                await running.value
+            } onCancel: {
+                running.cancel()
+            }
+            task.withLock { $0 = nil }
+            return running.isCancelled ? nil : answer
+        }
+
+        func cancel() { task.withLock { $0 }?.cancel() }
+    }
+
     /// What follows from a watch's answers. Pure.
     struct WatchProgress: Hashable, Sendable {
         enum Event: Hashable, Sendable {
@@ -139,6 +175,9 @@
         private var known: UInt64?
         private var hasFailed = false
         private var pause = ChangeWatch.shortestPause
+
+        /// The query that waited is given up: the next one is answered at once.
+        mutating func doubt() { index = 0 }
 
         /// What to say, and how long to wait before the next query.
         mutating func take(_ event: Event) -> (StoreSignal?, pause: Duration) {

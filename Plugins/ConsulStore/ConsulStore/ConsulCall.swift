@@ -12,6 +12,8 @@
         var body: String?
         /// In a few words, for messages.
         var purpose: String
+        /// Whether it is the watch's own: its silence is no news to the watch.
+        var isWatch = false
 
         static func get(_ path: String, _ query: [(name: String, value: String?)] = [], for purpose: String)
             -> ConsulCall

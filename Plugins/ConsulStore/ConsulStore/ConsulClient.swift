@@ -18,57 +18,99 @@
         /// A host that takes longer to accept a connection counts as down.
         static let connectLimit = Duration.seconds(2)
 
-        private let http: HTTPClient
-        private let endpoints: [ConsulEndpoint]
-        private let token: Secret?
-        private let datacenter: String?
         private struct State {
+            var way: Way
             /// The endpoint in use.
             var current = 0
             var isClosed = false
         }
-        private let state = Mutex(State())
+        private let state: Mutex<State>
+        /// Told when a host has left a call without an answer in time, or has answered that it cannot serve.
+        let onSilence = Mutex<(@Sendable () -> Void)?>(nil)
+
+        /// By which calls go, with the connections that are open. A reload replaces it; it ends with its last call.
+        private final class Way: Sendable {
+            let http: HTTPClient
+            let tls: TLSConfiguration
+            let endpoints: [ConsulEndpoint]
+            let token: Secret?
+            let datacenter: String?
+            private let isShut = Mutex(false)
+
+            init(_ settings: ConsulSettings) throws(StoreError) {
+                endpoints = settings.endpoints
+                token = settings.token
+                datacenter = settings.datacenter
+                tls = try ConsulClient.tls(settings.encryption)
+                var configuration = HTTPClient.Configuration(
+                    tlsConfiguration: tls, redirectConfiguration: .disallow,
+                    timeout: .init(connect: .nanoseconds(ConsulClient.connectLimit.nanosecondsClamped)))
+                configuration.httpVersion = .http1Only
+                // A refused connection is an answer; what comes next is decided here. Names are resolved anew for each.
+                configuration.connectionPool.retryConnectionEstablishment = false
+                configuration.connectionPool.idleTimeout = .seconds(30)
+                http = HTTPClient(eventLoopGroupProvider: .shared(ConsulClient.loops), configuration: configuration)
+            }
+
+            deinit {
+                if mayShut() { http.shutdown { _ in } }
+            }
+
+            /// True once.
+            func mayShut() -> Bool {
+                isShut.withLock { isShut in
+                    defer { isShut = true }
+                    return !isShut
+                }
+            }
+        }
 
         /// Throws when certificates or keys cannot be read.
         init(_ settings: ConsulSettings) throws(StoreError) {
-            endpoints = settings.endpoints
-            token = settings.token
-            datacenter = settings.datacenter
-            var configuration = HTTPClient.Configuration(
-                tlsConfiguration: try Self.tls(settings.encryption), redirectConfiguration: .disallow,
-                timeout: .init(connect: .nanoseconds(Self.connectLimit.nanosecondsClamped)))
-            configuration.httpVersion = .http1Only
-            // A refused connection is an answer; what comes next is decided here. Names are resolved anew for each one.
-            configuration.connectionPool.retryConnectionEstablishment = false
-            configuration.connectionPool.idleTimeout = .seconds(30)
-            http = HTTPClient(eventLoopGroupProvider: .shared(Self.loops), configuration: configuration)
-        }
-
-        deinit {
-            if !state.withLock({ $0.isClosed }) { http.shutdown { _ in } }
+            state = Mutex(State(way: try Way(settings)))
         }
 
         var isClosed: Bool { state.withLock { $0.isClosed } }
 
         /// The endpoint that calls go to now.
-        var endpoint: ConsulEndpoint { endpoints[state.withLock { $0.current }] }
+        var endpoint: ConsulEndpoint { state.withLock { $0.way.endpoints[$0.current] } }
+
+        /// Whether another client's certificates and key say the same as ours.
+        func encrypts(like other: ConsulClient) -> Bool {
+            let theirs = other.state.withLock { $0.way.tls }
+            return state.withLock { $0.way.tls }.bestEffortEquals(theirs)
+        }
+
+        /// Goes on by the way of another client, which has been tried. Calls that are under way end by the old one.
+        func adopt(_ other: ConsulClient) {
+            let (way, current) = other.state.withLock { ($0.way, $0.current) }
+            state.withLock { state in
+                if !state.isClosed { (state.way, state.current) = (way, current) }
+            }
+        }
 
         /// Calls the endpoint in use; and another one, while it is certain that the request did not leave.
         func call(_ call: ConsulCall, within limit: Duration) async -> Result<ConsulAnswer, ConsulFailure> {
             let deadline = SystemClock.now() + limit
             var failure = ConsulFailure(.notSent, .timedOut, "no time was left to \(call.purpose)")
-            for _ in endpoints.indices {
+            for _ in state.withLock({ $0.way.endpoints.indices }) {
                 let left = deadline - SystemClock.now()
                 guard left > .zero else { break }
-                let index = state.withLock { $0.isClosed ? nil : $0.current }
-                guard let index else { return .failure(ConsulFailure(.notSent, .closed, "the store was closed")) }
-                switch await send(call, to: endpoints[index], within: left) {
-                case .success(let answer): return .success(answer)
+                let (way, index, isClosed) = state.withLock { ($0.way, $0.current, $0.isClosed) }
+                if isClosed { return .failure(ConsulFailure(.notSent, .closed, "the store was closed")) }
+                switch await Self.send(call, by: way, to: way.endpoints[index], within: left) {
+                case .success(let answer):
+                    // Without a leader, say: a query that waits there hears nothing either.
+                    if answer.status >= 500, !call.isWatch { onSilence.withLock { $0 }?() }
+                    return .success(answer)
                 case .failure(let reason):
                     failure = reason
                     if reason.error.code == .closed { return .failure(reason) }
                     // A host that keeps silent is left as well, for the calls that follow.
-                    state.withLock { if $0.current == index { $0.current = (index + 1) % endpoints.count } }
+                    state.withLock {
+                        if $0.way === way, $0.current == index { $0.current = (index + 1) % way.endpoints.count }
+                    }
+                    if reason.error.code == .timedOut, !call.isWatch { onSilence.withLock { $0 }?() }
                     if reason.stage == .unknown { return .failure(reason) }
                 }
             }
@@ -77,40 +119,41 @@
 
         /// Ends all connections; calls that are under way fail.
         func close() async {
-            let wasClosed = state.withLock { state in
-                defer { state.isClosed = true }
-                return state.isClosed
+            let way = state.withLock { state in
+                state.isClosed = true
+                return state.way
             }
-            if wasClosed { return }
-            do { try await http.shutdown() } catch {
+            guard way.mayShut() else { return }
+            do { try await way.http.shutdown() } catch {
                 // It can only have been shut down before.
             }
         }
 
         // MARK: Parts
 
-        private func send(
-            _ call: ConsulCall, to endpoint: ConsulEndpoint, within limit: Duration
+        private static func send(
+            _ call: ConsulCall, by way: Way, to endpoint: ConsulEndpoint, within limit: Duration
         ) async -> Result<ConsulAnswer, ConsulFailure> {
             var target = call
             // The agent's own endpoints know no datacenter.
-            if let datacenter, !call.path.hasPrefix("/v1/agent/") { target.query.append(("dc", datacenter)) }
+            if let datacenter = way.datacenter, !call.path.hasPrefix("/v1/agent/") {
+                target.query.append(("dc", datacenter))
+            }
             var request = HTTPClientRequest(url: endpoint.description + target.target)
             request.method = .RAW(value: call.method)
             request.headers.add(name: "user-agent", value: "Matriarch")
-            if let token { request.headers.add(name: "x-consul-token", value: token.value) }
+            if let token = way.token { request.headers.add(name: "x-consul-token", value: token.value) }
             if let body = call.body {
                 request.headers.add(name: "content-type", value: "application/json")
                 request.body = .bytes(ByteBuffer(string: body))
             } else if call.method != "GET" {
                 request.body = .bytes(ByteBuffer())
             }
-            let http = http
             let prepared = request
             return await withTaskGroup(of: Result<ConsulAnswer, ConsulFailure>?.self) { group in
                 group.addTask {
                     do {
-                        let response = try await http.execute(
+                        let response = try await way.http.execute(
                             prepared, timeout: .nanoseconds(limit.nanosecondsClamped))
                         let body = try await response.body.collect(upTo: Self.maximumAnswer)
                         return .success(Self.answer(response, Array(buffer: body)))

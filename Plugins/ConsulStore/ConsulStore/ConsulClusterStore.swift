@@ -18,8 +18,9 @@
         let memberName: String
         let scope: String
         let checks: [String]
+        let settings: Mutex<ConsulSettings>
         private let consistency: ConsulConsistency
-        private let watch: ChangeWatch
+        let watch: ChangeWatch
         private let registrar: ServiceRegistrar?
 
         /// How often a transaction is tried again whose guesses were out of date.
@@ -40,6 +41,7 @@
             self.memberName = memberName
             self.scope = scope
             checks = settings.checks
+            self.settings = Mutex(settings)
             consistency = settings.consistency
             watch = ChangeWatch(
                 client: client, place: place, refusals: refusals, consistency: settings.consistency)
@@ -48,6 +50,7 @@
                     client: client, refusals: refusals, settings: $0, scope: scope, memberName: memberName,
                     logger: logger)
             }
+            client.onSilence.withLock { $0 = { [weak watch] in watch?.doubt() } }
         }
 
         var limits: StoreLimits {
@@ -360,8 +363,7 @@
 
         func signals() -> AsyncStream<StoreSignal> {
             watch.start { [weak self] paths in await self?.lookForAnchor(among: paths) }
-            let mailbox = watch.mailbox
-            return AsyncStream { await mailbox.next() }
+            return watch.mailbox.stream()
         }
 
         /// The watch has seen the tree's names: ours missing there means that the session may be over.

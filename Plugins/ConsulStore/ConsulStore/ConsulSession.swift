@@ -199,7 +199,7 @@
             }
         }
 
-        private static func renewal(_ id: String) -> ConsulCall {
+        static func renewal(_ id: String) -> ConsulCall {
             .put("/v1/session/renew/\(id)", for: "renew the session")
         }
 
@@ -219,6 +219,10 @@
             case .success(let answer) where answer.status != 200:
                 return .unknown(store.refusals.error(answer, "renew the session", at: store.client.endpoint))
             case .success: break
+            }
+            // What leads nothing needs no proof each time; but the ledger wants one well before the session is in doubt.
+            if !holding, let expiry = state.withLock({ $0.ledger.isFresh(at: sent) ? $0.ledger.expiry : nil }) {
+                return .proven(sent: sent, notExpiredBefore: expiry)
             }
             // A deposed leader answers renewals as well. Only the leader of a majority answers what comes now.
             switch await look(holding: holding, until: sent + limit) {

@@ -11,7 +11,7 @@
     /// - Of an answer that needed no quorum it may mean an old server: dropped.
     /// - A `?consistent` read that was sent *after* the higher index had been seen is newer all the same, for the leader
     ///   made sure that it leads after the request came. It counts. What the core is told never falls: the highest number
-    ///   stands until the servers' own passes it.
+    ///   stands until the servers' own passes it. Only when entries went back a new era begins, with the servers' number.
     struct RevisionMemory: Sendable {
         /// What became of an answer.
         enum Verdict: Hashable, Sendable {
@@ -26,13 +26,16 @@
         private(set) var index: UInt64 = 0
         /// When that had been seen.
         private var seenAt: Instant = .distantPast
-        /// The highest number that the core was told.
+        /// The highest number that the core was told in this era.
         private(set) var told: UInt64 = 0
         /// The entries of the last answer that was accepted, by path, and its index.
         private(set) var entries: [String: ConsulEntry] = [:]
         private var entriesIndex: UInt64 = 0
 
-        var revision: StoreRevision { StoreRevision(number: told) }
+        /// How often the servers' state went back.
+        private(set) var era: UInt32 = 0
+
+        var revision: StoreRevision { StoreRevision(era: era, number: told) }
 
         mutating func accept(
             _ answered: [ConsulEntry], index answeredIndex: UInt64, requestedAt: Instant, now: Instant,
@@ -44,6 +47,11 @@
             let wentBack = isConsistent && requestedAt > seenAt && goesBack(answered)
             if number != index || wentBack { seenAt = now }
             index = number
+            if wentBack {
+                // Numbers of another state: they say nothing of those before.
+                era &+= 1
+                told = number
+            }
             told = max(told, number)
             entries = Dictionary(answered.map { ($0.key, $0) }) { $1 }
             entriesIndex = number

@@ -101,6 +101,14 @@ public final class EmbeddedCoordinationStore: CoordinationStore {
         try await EmbeddedSession.open(request, within: limit, on: engine)
     }
 
+    public func findings(within: Duration) async -> [StoreFinding] {
+        [
+            StoreFinding(
+                .warning, "the embedded store is a file of this host: no member of another host can join",
+                remedy: "for production use ZooKeeper, etcd or Consul")
+        ]
+    }
+
     /// Sessions that are still open are left to expire, or to a successor that resumes them.
     public func close() async { await engine.stop() }
 }

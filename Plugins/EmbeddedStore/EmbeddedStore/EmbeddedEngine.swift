@@ -273,7 +273,7 @@ final class EmbeddedEngine: @unchecked Sendable {
     /// A new stream of signals; an older one ends.
     func signals() -> AsyncStream<StoreSignal> {
         mailbox.withLock { current in
-            current = SignalMailbox(pending: current.close())
+            current = SignalMailbox(waiting: current.close())
             return current.stream()
         }
     }

@@ -8,6 +8,10 @@
     /// The servers of one store, as a client has them: whom to ask, with which token, and what may be believed.
     final class EtcdCluster: Sendable {
         private struct State {
+            var settings: EtcdSettings
+            var http: GatewayClient
+            /// How often those two were replaced: a login from before is of no use after.
+            var replacements = 0
             var pool: EndpointPool
             var view = ViewGuard()
             var token: Secret?
@@ -20,20 +24,35 @@
             var lifetime = Duration.zero
         }
 
-        let settings: EtcdSettings
         let keys: EtcdKeys
-        let http: GatewayClient
         let logger: Logger
         private let state: Mutex<State>
         /// Told of an endpoint that was silent while another one answered.
         let onSilence = Mutex<(@Sendable (Endpoint) -> Void)?>(nil)
 
         init(_ settings: EtcdSettings, keys: EtcdKeys, http: GatewayClient, logger: Logger) {
-            self.settings = settings
             self.keys = keys
-            self.http = http
             self.logger = logger
-            state = Mutex(State(pool: EndpointPool(settings.endpoints)))
+            state = Mutex(State(settings: settings, http: http, pool: EndpointPool(settings.endpoints)))
+        }
+
+        /// What a reload may replace.
+        var settings: EtcdSettings { state.withLock { $0.settings } }
+        var http: GatewayClient { state.withLock { $0.http } }
+
+        /// Takes over what another one, which was tried, has found to work: settings, connections, login, endpoints. What
+        /// is known of the store stays; calls that are under way end as they began.
+        func adopt(_ other: EtcdCluster) {
+            let tried = other.state.withLock { $0 }
+            state.withLock { state in
+                state.settings = tried.settings
+                state.http = tried.http
+                state.replacements += 1
+                state.pool = tried.pool
+                state.token = tried.token
+                state.isWithoutUsers = tried.isWithoutUsers
+                state.lookedAt = nil
+            }
         }
 
         var isClosed: Bool { state.withLock { $0.isClosed } }
@@ -59,6 +78,7 @@
             var logins = 0
             while true {
                 if isClosed { throw GatewayFailure(stage: .notSent, message: "the store was closed") }
+                let (settings, http) = state.withLock { ($0.settings, $0.http) }
                 let token = try await token(at: endpoint, until: deadline)
                 do throws(GatewayFailure) {
                     let object = try await http.post(path, body, at: endpoint, token: token, until: deadline)
@@ -79,24 +99,24 @@
 
         /// The token to show; nil where there are no users. Logs in if there is none yet.
         func token(at endpoint: Endpoint, until deadline: Instant) async throws(GatewayFailure) -> Secret? {
-            guard let name = settings.username, let password = settings.password else { return nil }
-            let (token, isWithoutUsers) = state.withLock { ($0.token, $0.isWithoutUsers) }
-            if let token { return token }
-            if isWithoutUsers { return nil }
+            let now = state.withLock { $0 }
+            guard let name = now.settings.username, let password = now.settings.password else { return nil }
+            if let token = now.token { return token }
+            if now.isWithoutUsers { return nil }
             let body: JSONValue = ["name": .string(name), "password": .string(password.value)]
             do throws(GatewayFailure) {
-                let answer = try await http.post(
+                let answer = try await now.http.post(
                     "/v3/auth/authenticate", body, at: endpoint, token: nil, until: deadline)
                 guard let text = answer["token"]?.string, !text.isEmpty,
                     text.utf8.allSatisfy({ $0 > 32 && $0 < 127 })
                 else {
                     throw GatewayFailure(stage: .malformed, message: "\(endpoint) gave no usable token")
                 }
-                state.withLock { $0.token = Secret(text) }
+                state.withLock { if $0.replacements == now.replacements { $0.token = Secret(text) } }
                 return Secret(text)
             } catch {
                 if error.refusal?.kind == .authenticationOff {
-                    state.withLock { $0.isWithoutUsers = true }
+                    state.withLock { if $0.replacements == now.replacements { $0.isWithoutUsers = true } }
                     return nil
                 }
                 // Only the login was sent, not what it was for.
@@ -123,7 +143,8 @@
             let verdict = state.withLock { state in
                 let verdict = state.view.admit(
                     header, from: endpoint, isCurrent: isCurrent, before: before, at: now,
-                    configured: state.pool.configured, delay: max(settings.replacementDelay, state.lifetime * 2))
+                    configured: state.pool.configured,
+                    delay: max(state.settings.replacementDelay, state.lifetime * 2))
                 switch verdict {
                 case .admitted, .stale: break
                 case .stranger: state.pool.turnedOutStrange(endpoint, at: now)
@@ -313,6 +334,7 @@
             if isClosed { throw StoreError(.closed, "the etcd store was closed") }
             let order = order
             if !order.isEmpty { return order }
+            let settings = settings
             guard let domain = settings.domain else { return [] }
             let found = try await EndpointDiscovery(settings: settings, http: http).resolve(domain, until: deadline)
             state.withLock { $0.pool.configure(found) }
@@ -328,6 +350,7 @@
                 return true
             }
             guard isDue else { return }
+            let (settings, http) = state.withLock { ($0.settings, $0.http) }
             let discovery = EndpointDiscovery(settings: settings, http: http)
             if let domain = settings.domain, let found = try? await discovery.resolve(domain, until: deadline) {
                 state.withLock { $0.pool.configure(found) }

@@ -40,8 +40,7 @@
 
         func signals() -> AsyncStream<StoreSignal> {
             watch.start()
-            let mailbox = mailbox
-            return AsyncStream { await mailbox.next() }
+            return mailbox.stream()
         }
 
         func close() async {

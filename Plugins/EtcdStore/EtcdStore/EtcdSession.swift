@@ -23,6 +23,8 @@
             var leader: EntryVersion?
             /// As far as renewals have proved it.
             var expiry: Instant
+            /// The last proof: when it was sent, and the latest expiry that any gave.
+            var lastProof: (sent: Instant, expiry: Instant)?
             var lost: String?
             var isClosed = false
             var isHandedOut = false
@@ -263,13 +265,22 @@
             case lost(String)
         }
 
+        /// How long a member that leads nothing goes without a proof, which is also a look at the watch and at the fence.
+        private static let longestUnproven = Duration.seconds(30)
+
         func renew(holding: Bool, within: Duration) async -> RenewOutcome {
             let deadline = SystemClock.now() + within
             let (lost, isClosed) = state.withLock { ($0.lost, $0.isClosed) }
             if let lost { return .gone(lost) }
             if isClosed { return .gone(Self.closed) }
-            let result = await cluster.race("renew the lease", until: deadline) { [self] endpoint in
-                await prove(holding, at: endpoint, until: deadline)
+            let lastProof = state.withLock { $0.lastProof }
+            let isIdle = !holding && lastProof.map { SystemClock.now() - $0.sent < Self.longestUnproven } ?? false
+            let result = await cluster.race("renew the lease", until: deadline) {
+                [self] endpoint -> Result<Proof, GatewayFailure> in
+                if isIdle, let lastProof, let sent = await beat(at: endpoint, until: deadline) {
+                    return .success(.proven(sent: sent, notExpiredBefore: lastProof.expiry))
+                }
+                return await prove(holding, at: endpoint, until: deadline)
             }
             switch result {
             case .success(.proven(let sent, let expiry)):
@@ -282,6 +293,24 @@
                 lose(why)
                 return .gone(why)
             case .failure(let error): return .unknown(error)
+            }
+        }
+
+        /// Keeps the lease alive, which is all that a member needs who leads nothing. Nil when something about the answer
+        /// wants a closer look; a failure as well, which a proof then tells of.
+        private func beat(at endpoint: Endpoint, until deadline: Instant) async -> Instant? {
+            let sent = SystemClock.now()
+            let body: JSONValue = ["ID": .string(String(lease.number))]
+            do throws(GatewayFailure) {
+                let answer = try await cluster.call(
+                    "/v3/lease/keepalive", body, at: endpoint, until: deadline, isStream: true)
+                guard answer.header.cluster == cluster.clusterID, cluster.era == era,
+                    let lifetime = Self.lifetime(answer.body["TTL"])
+                else { return nil }
+                state.withLock { $0.expiry = max($0.expiry, sent + min(lifetime, granted)) }
+                return sent
+            } catch {
+                return nil
             }
         }
 
@@ -332,7 +361,9 @@
                         try? await Task.sleep(for: .milliseconds(20))
                         continue
                     }
-                    return .success(.proven(sent: sent, notExpiredBefore: sent + min(lifetime, granted)))
+                    let expiry = sent + min(lifetime, granted)
+                    state.withLock { $0.lastProof = (sent, max($0.lastProof?.expiry ?? expiry, expiry)) }
+                    return .success(.proven(sent: sent, notExpiredBefore: expiry))
                 }
                 return .failure(EtcdCluster.unfit("the leader of etcd changed while the lease was renewed"))
             } catch {

@@ -38,7 +38,7 @@
 
     extension EtcdSettings {
         /// Which of the files cannot be used.
-        fileprivate static func complaint(
+        static func complaint(
             unreadable section: ConfigurationNode, path: String, _ error: any Error
         ) -> ConfigurationComplaint {
             for key in ["cacert", "cert", "key"] {

@@ -17,12 +17,14 @@
         private static let maximumAnswer = 64 << 20
 
         private let http: HTTPClient
+        private let tls: TLSConfiguration
         private let connectTimeout: Duration
 
         /// Throws when certificates or the key cannot be read.
         init(_ settings: EtcdSettings) throws {
+            tls = try Self.tls(settings)
             var configuration = HTTPClient.Configuration(
-                tlsConfiguration: try Self.tls(settings), redirectConfiguration: .disallow,
+                tlsConfiguration: tls, redirectConfiguration: .disallow,
                 timeout: .init(connect: TimeAmount(settings.connectTimeout)))
             configuration.httpVersion = .http1Only
             // A refused connection is an answer; who asked goes on to the next server.
@@ -35,6 +37,9 @@
         deinit {
             http.shutdown(queue: DispatchQueue.global()) { _ in }
         }
+
+        /// Whether the files with certificates and the key say the same as those of another client did.
+        func encrypts(like other: GatewayClient) -> Bool { tls.bestEffortEquals(other.tls) }
 
         /// Posts to a path; the answer is the JSON object of status 200.
         func post(

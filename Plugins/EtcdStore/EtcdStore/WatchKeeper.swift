@@ -39,8 +39,9 @@
 
         /// What a watch may be behind a read before it counts as dead.
         static let lag = Duration.milliseconds(500)
-        /// Between two looks of its own; with a session, each renewal is one as well.
+        /// How often it sees whether a look is due, and how long after the last one that is: a session's proofs are looks.
         static let interval = Duration.seconds(10)
+        static let patience = Duration.seconds(45)
         private static let start = Duration.seconds(3)
         private static let longestPause = Duration.seconds(1)
         private static let maximumLine = 64 << 20
@@ -283,6 +284,11 @@
             stream?.cancel()
         }
 
+        /// Begins anew where it stands, with the connections and the login of now.
+        func restart() {
+            state.withLock { $0.current?.task }?.cancel()
+        }
+
         /// Holds what a linearizable read showed against what the watch has told; ends the stream if it stays behind.
         func audit(_ summary: WatchMirror.Summary) {
             let isNew = state.withLock { state in
@@ -335,7 +341,7 @@
             let isNeeded = state.withLock { state in
                 guard state.current != nil, state.mirror != nil else { return false }
                 guard let last = state.lastAudit else { return true }
-                return SystemClock.now() - last >= Self.interval
+                return SystemClock.now() - last >= Self.patience
             }
             guard isNeeded else { return }
             let cluster = cluster

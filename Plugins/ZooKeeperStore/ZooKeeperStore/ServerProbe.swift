@@ -12,6 +12,16 @@
         var role: ServerRole?
         /// From `conf`, where allowed.
         var tick: Duration?
+        /// The newest transaction that it knows.
+        var newest: UInt64?
+
+        /// Reads the newest transaction from the answer to `srvr`.
+        static func newest(in answer: String) -> UInt64? {
+            for line in answer.split(whereSeparator: \.isNewline) where line.hasPrefix("Zxid: 0x") {
+                return UInt64(line.dropFirst(8).prefix { !$0.isWhitespace }, radix: 16)
+            }
+            return nil
+        }
 
         /// Reads the answer to `srvr`.
         static func role(in answer: String) -> ServerRole? {
@@ -40,7 +50,7 @@
         static func ask(_ server: ServerAddress, within limit: Duration, tick wantsTick: Bool) -> ServerProbe? {
             let deadline = SystemClock.now() + limit
             guard let answer = exchange("srvr", with: server, until: deadline) else { return nil }
-            var probe = ServerProbe(role: role(in: answer))
+            var probe = ServerProbe(role: role(in: answer), newest: newest(in: answer))
             if wantsTick { probe.tick = exchange("conf", with: server, until: deadline).flatMap(tick(in:)) }
             return probe
         }

@@ -2,6 +2,9 @@
     import CZooKeeper
 
     /// A transaction's reply, with the memory that the library writes its results to.
+    ///
+    /// Sound as `Sendable`: the pointers are constant; what they point to is written before the request is handed to the
+    /// library, by the library until it answers, and read once after that (or never, when the deadline was first).
     final class TransactionReply: PendingReply<[NodeStat?]>, @unchecked Sendable {
         let operations: UnsafeMutablePointer<zoo_op_t>
         let results: UnsafeMutablePointer<zoo_op_result_t>

@@ -19,6 +19,8 @@
             var newest: UInt64 = 0
             /// Each entry's newest change seen.
             var modified: [StoreKey: UInt64] = [:]
+            /// Rises whenever the servers' state was set back: their numbers begin anew.
+            var era: UInt32 = 0
         }
 
         let settings: ZooKeeperSettings
@@ -42,16 +44,14 @@
             bytesPerValue: 1_000_000, bytesPerTransaction: 1_040_000, operationsPerTransaction: 512,
             versionsIncludeCreation: false)
 
-        func signals() -> AsyncStream<StoreSignal> {
-            let mailbox = mailbox
-            return AsyncStream { await mailbox.next() }
-        }
+        func signals() -> AsyncStream<StoreSignal> { mailbox.stream() }
 
         // MARK: Connections
 
         private func makeConnection(lifetime: Duration, resume: ClientIdentity?) -> ZooKeeperConnection {
             ZooKeeperConnection(
                 settings: settings, route: route, paths: paths, asked: lifetime, resume: resume,
+                newest: { [weak self] in self?.newest ?? 0 }, onSetBack: { [weak self] in self?.wasSetBack() },
                 signal: { [mailbox] in mailbox.post($0) })
         }
 
@@ -218,6 +218,8 @@
             }
             do throws(CallFailure) {
                 var late = 0
+                var attempts = 0
+                var last: Behind?
                 while true {
                     var pass = try await reader.pass(keys, sync: sync)
                     if sync { connection.state.withLock { $0.isSynced = true } }
@@ -228,15 +230,22 @@
                         pass = try await reader.pass(keys, sync: false)
                         rounds += 1
                     }
-                    // Another read may have overtaken this one; a store that went back does so again and again.
-                    if !note(pass, known: known) {
-                        late += 1
-                        if late == 3 { throw CallFailure(.wentBack, .answered) }
+                    // Another read may have overtaken this one; then the next pass shows more. A store that went back shows
+                    // the same old entry again and again.
+                    if let behind = note(pass, known: known) {
+                        late = behind == last ? late + 1 : 1
+                        last = behind
+                        attempts += 1
+                        if late == 3 {
+                            wasSetBack()
+                            known = 0
+                        }
+                        if attempts > 8 { throw CallFailure(.wentBack, .answered) }
                         sync = true
                         continue
                     }
                     return StoreSnapshot(
-                        revision: StoreRevision(number: max(pass.newest, known)), entries: pass.entries,
+                        revision: StoreRevision(era: era, number: max(pass.newest, known)), entries: pass.entries,
                         isCut: pass.isCut(known: known), requestedAt: requestedAt)
                 }
             } catch {
@@ -244,14 +253,35 @@
             }
         }
 
-        /// Remembers what a pass showed; false for one that is older than what was seen before.
-        private func note(_ pass: ReadPass, known: UInt64) -> Bool {
+        /// An entry that a pass showed older than it had been seen.
+        private struct Behind: Hashable {
+            var key: StoreKey
+            var modified: UInt64
+        }
+
+        /// Remembers what a pass showed, unless it is older than what was seen before: then what shows it.
+        private func note(_ pass: ReadPass, known: UInt64) -> Behind? {
             state.withLock { state in
-                for (key, modified) in pass.modified where modified < state.modified[key] ?? 0 { return false }
+                let behind = pass.modified.filter { $0.value < state.modified[$0.key] ?? 0 }
+                if let first = behind.min(by: { $0.key < $1.key }) {
+                    return Behind(key: first.key, modified: first.value)
+                }
                 for (key, modified) in pass.modified { state.modified[key] = modified }
                 state.newest = max(state.newest, pass.newest, known)
-                return true
+                return nil
             }
+        }
+
+        private var era: UInt32 { state.withLock { $0.era } }
+
+        /// The servers know less than they did: nothing that was seen before says anything of them any more.
+        private func wasSetBack() {
+            state.withLock { state in
+                state.newest = 0
+                state.modified = [:]
+                state.era &+= 1
+            }
+            logger.warning("ZooKeeper was set back to an older state, or emptied")
         }
 
         func noteCommit(_ number: UInt64) {
@@ -328,8 +358,7 @@
             case .wentBack:
                 return StoreError(
                     .malformed,
-                    "cannot \(attempt): ZooKeeper shows entries older than it did before; if it was restored from a "
-                        + "backup, restart this agent")
+                    "cannot \(attempt): ZooKeeper shows entries older than it did before, again and again")
             case .badArguments, .marshallingError:
                 return StoreError(
                     .misconfigured,

@@ -23,6 +23,8 @@
         enum Death: Hashable, Sendable {
             case expired
             case authenticationFailed
+            /// The servers know less than this client has seen: they refuse it for ever.
+            case setBack
         }
 
         struct State {
@@ -51,6 +53,8 @@
             var isSession = false
             /// Whether a `sync` was answered since this handle was opened.
             var isSynced = false
+            /// Since when the servers are seen to know less than this client.
+            var behindSince: Instant?
         }
 
         let settings: ZooKeeperSettings
@@ -62,12 +66,18 @@
         let openedAt: Instant
         let state = Mutex(State())
         private let signal: @Sendable (StoreSignal) -> Void
+        /// The newest transaction that was seen, by whatever connection.
+        private let newest: @Sendable () -> UInt64
+        private let onSetBack: @Sendable () -> Void
         private let queue = DispatchQueue(label: "zookeeper.connection")
 
         init(
             settings: ZooKeeperSettings, route: ServerRoute, paths: KeyPaths, asked: Duration, resume: ClientIdentity?,
+            newest: @escaping @Sendable () -> UInt64, onSetBack: @escaping @Sendable () -> Void,
             signal: @escaping @Sendable (StoreSignal) -> Void
         ) {
+            self.newest = newest
+            self.onSetBack = onSetBack
             self.settings = settings
             self.route = route
             self.paths = paths
@@ -140,8 +150,34 @@
                 }
                 guard let handle else { return }
                 offerServers(handle)
-                watchOver(generation: generation)
+                if !noteSetBack() { watchOver(generation: generation) }
             }
+        }
+
+        /// Servers that were emptied, or given an older state, refuse a client that has seen more, and the library never
+        /// says so. Twice in a row a majority of them has to serve and to know less; true when the handle is given up.
+        private func noteSetBack() -> Bool {
+            let servers = state.withLock { $0.servers }
+            let seen = newest()
+            guard seen > 0, !settings.isBehindProxy, !servers.isEmpty else { return false }
+            let serving = ServerProbe.askAll(servers, within: route.probeLimit).compactMap { $0 }
+                .filter { $0.role != nil }
+            let isBehind =
+                serving.count * 2 > servers.count && serving.allSatisfy { ($0.newest ?? .max) < seen }
+            let now = SystemClock.now()
+            let isCertain = state.withLock { state in
+                guard isBehind else {
+                    state.behindSince = nil
+                    return false
+                }
+                let since = state.behindSince ?? now
+                state.behindSince = since
+                return now - since >= .milliseconds(500)
+            }
+            guard isCertain else { return false }
+            onSetBack()
+            die(.setBack)
+            return true
         }
 
         /// Gives the library the servers that answer, the leader first; all of them when none does.
@@ -280,7 +316,7 @@
             for waiter in waiters { waiter.finish(.success(true)) }
             guard let isSession else { return }
             switch death {
-            case .expired:
+            case .expired, .setBack:
                 signal(isSession ? .sessionLost : .disconnected("ZooKeeper let the connection's session expire"))
             case .authenticationFailed:
                 signal(.disconnected("ZooKeeper refused the credentials in zookeeper.auth_data"))
@@ -422,6 +458,10 @@
 
         func error(of death: Death) -> StoreError {
             switch death {
+            case .setBack:
+                StoreError(
+                    .sessionLost,
+                    "ZooKeeper was set back to an older state, or emptied: the session of before is not to be had")
             case .expired:
                 StoreError(.sessionLost, "ZooKeeper ended the session: it heard nothing from here for its lifetime")
             case .authenticationFailed:

@@ -243,6 +243,9 @@ static inline const char *mg_status_directory(const struct mg_status *status) { 
 
 int64_t mg_boottime(void);
 
+// Whether something keeps the wall clock right (NTP): 1, 0, or -1 where the kernel does not say. Changes nothing.
+int mg_clock_is_synchronized(void);
+
 // A listening SOCK_SEQPACKET socket at NAME in the directory, mode 0600, non-blocking, close-on-exec; replaces a stale one.
 int mg_socket_listen(int directory, const char *name);
 // A connected, non-blocking, close-on-exec socket, or -1 with errno. Does not wait.

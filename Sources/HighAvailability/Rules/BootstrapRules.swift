@@ -28,6 +28,11 @@ enum BootstrapRules {
         // A view from before our own last try would only bring the next one, and that one would outdate the next view.
         guard world.isViewFresh else { return .wait("bootstrap.reading", "reading the store again") }
         switch view.initialize {
+        case .absent where world.storeReturn?.before.systemIdentifier != nil:
+            // Emptied, not new: the cluster is there, and its primary writes the keys again.
+            return .wait(
+                "bootstrap.storeLost",
+                "the store has lost this cluster: waiting for its primary; to make a new one, restart this agent")
         case .absent:
             guard world.settings.bootstrapConfiguration != nil else {
                 return .wait("bootstrap.notAllowed", "waiting for a leader: no bootstrap section is configured here")

@@ -171,15 +171,28 @@ enum LeaderRules {
         }
     }
 
+    /// How many timelines may have been made that a store which lost its records does not tell of.
+    private static let lostTimelines: UInt32 = 8
+
     private static func prepare(
         _ world: World, _ term: Term, _ timeline: Timeline, _ left: Duration, _ needed: Duration, _ facts: [Fact]
     ) -> Verdict {
+        if let grant = world.liveGrant {
+            return .wait("failsafe.granted", "waiting for the end of our grant to \(grant.holder)", facts)
+        }
         if left <= needed { return .wait("promote.leaseTooShort", "waiting for a renewal before promoting", facts) }
         // The records tell which numbers are taken: they have to be those of our own term.
         guard world.isViewFresh, let view = world.view, world.isLeaderEntryOurs else {
             return .wait("store.stale", "waiting for a fresh view of the store", facts)
         }
-        let next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline))
+        // A store that lost its records does not tell of timelines that members are on.
+        let heard = world.peers.values.compactMap(\.timeline).max() ?? timeline
+        var next = view.promotions.next(after: max(timeline, view.currentTimeline ?? timeline, heard))
+        let isKnown = view.promotions.records.values.contains { $0.isMade && $0.fence.era == term.fence.era }
+        if world.triedEra > 0, term.fence.era == world.triedEra, !isKnown {
+            // The records began anew with this term: numbers that nobody remembers may have been made, and are left out.
+            next = Timeline(next.number + lostTimelines)
+        }
         let facts = facts + [Fact("new_timeline", next)]
         return Verdict(
             "promote.prepare", .action, "recording the promotion: marker, intent, guard", facts,

@@ -17,7 +17,10 @@ enum LeaseRules {
     /// The entry is ours and we are in no term: an earlier instance's session, or a term that ended.
     static func ownedWithoutTerm(_ world: World) -> Verdict? {
         guard case .none = world.lease, world.isLeaderEntryOurs, let leader = world.view?.leader else { return nil }
-        guard world.endedTerms.contains(leader.fence) else { return nil }
+        // One that ended, one of a store that was set back, or one that a grant of ours forbids to be used.
+        guard world.endedTerms.contains(leader.fence) || world.isOld(leader.fence) || world.liveGrant != nil else {
+            return nil
+        }
         if world.mayAcknowledge {
             if world.isPaused { return nil }
             return Verdict(

@@ -68,6 +68,18 @@ enum MigrationRules {
         if world.handover != nil || view.failover != nil { return "another member is to lead, now or later" }
         if world.isStopping { return "this agent is stopping" }
         if world.job != nil { return "\(world.job?.job.name ?? "a job") is under way" }
+        return failsafe(world)
+    }
+
+    /// Between two stores there is no going on by grants, and a store that has just come back is no store to copy.
+    private static func failsafe(_ world: World) -> String? {
+        if world.isFailsafeOn { return "failsafe_mode is on: turn it off while the cluster moves" }
+        if world.liveGrant != nil || world.failsafe.lastRound > 0 {
+            return "what was granted in failsafe mode is still in force: try again in a moment"
+        }
+        if world.storeReturn != nil {
+            return "the store was set back or emptied, and what it has lost is still being written again: try again in a moment"
+        }
         return nil
     }
 }

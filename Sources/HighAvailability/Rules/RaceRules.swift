@@ -56,7 +56,8 @@ enum RaceRules {
         if world.needsClone != nil {
             return .wait("race.needsClone", "no part in the race: our data has to be copied anew")
         }
-        if !view.sync.admits(world.me) {
+        if let verdict = FailsafeRules.unlisted(world, view) { return verdict }
+        if !world.syncInForce.admits(world.me) {
             return .wait(
                 "race.notInSync", "no part in the race: the synchronous state names others",
                 [
@@ -110,21 +111,23 @@ enum RaceRules {
             return .wait(
                 "bootstrap.wait",
                 "waiting for the member that bootstraps; if it died, delete the key 'initialize' in the store")
+        // The store lost the cluster, and we did not: whoever wins the race registers it again.
+        case .absent where world.storeReturn != nil && !world.isRunningPrimary && !wasPrimary(world): return nil
         case .absent, .inProgress, .invalid: break
         }
         guard let identifier = world.systemIdentifier else { return nil }
-        let wasPrimary: Bool
-        if let control = world.control {
-            wasPrimary = control.state != .shutDownInRecovery && control.state != .inArchiveRecovery
-        } else {
-            wasPrimary = world.isRunningPrimary
-        }
-        guard wasPrimary else {
+        guard wasPrimary(world) else {
             return .wait("adopt.waitForPrimary", "the cluster is not registered: waiting for its primary")
         }
         return Verdict(
             "adopt.register", .action, "registering this existing cluster and taking the lead",
             [Fact("system_identifier", identifier)], .acquire(settling: nil, systemIdentifier: identifier))
+    }
+
+    /// Whether what runs or lies here is a primary's.
+    private static func wasPrimary(_ world: World) -> Bool {
+        guard let control = world.control else { return world.isRunningPrimary }
+        return control.state != .shutDownInRecovery && control.state != .inArchiveRecovery
     }
 
     /// PostgreSQL is down: it starts as a standby first; a race needs its position.
@@ -296,7 +299,7 @@ enum RaceRules {
             return false
         }
         if peer.tags.isNoFailover { return false }
-        return world.view?.sync.admits(peer.name) ?? true
+        return world.view == nil || world.syncInForce.admits(peer.name)
     }
 
     /// Somebody who would take over if we gave way; nil: nobody that we know of.

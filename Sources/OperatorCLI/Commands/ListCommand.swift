@@ -168,6 +168,7 @@ enum MemberListing {
     static func remarks(_ report: ClusterReport) -> String {
         var text = ""
         if report.isPaused { text += " Maintenance mode: on\n" }
+        if report.isFailsafeActive { text += " Failsafe mode: active (without the store; the table is as last seen)\n" }
         if let switchover = report.scheduledSwitchover {
             text += " Switchover scheduled at: \(plain(switchover["at"]))\n"
             if let from = switchover["from"] { text += "                    from: \(plain(from))\n" }

@@ -77,6 +77,7 @@ struct StoreMigrateCommand: AsyncParsableCommand {
             return
         }
         let members = try check(report)
+        try await checkFailsafe(access, leaderBase)
         progress.say("the cluster '\(report.scope ?? "?")' is to move to the \(section.name) of \(to)")
         let id = Self.newID()
         var body: JSONObject = [
@@ -123,6 +124,15 @@ struct StoreMigrateCommand: AsyncParsableCommand {
             members.append((member.name, base))
         }
         return members
+    }
+
+    /// The leader refuses as well; here it is said before anybody is told of the new store, and in a dry run.
+    private func checkFailsafe(_ access: ClusterAccess, _ base: String) async throws {
+        let answer = await access.api.call("GET", base: base, path: "/config", body: nil, within: .seconds(5)).answer
+        guard answer?.status == 200, answer?.json?["failsafe_mode"]?.bool == true else { return }
+        throw CommandFailure(
+            "failsafe_mode is on: turn it off while the cluster moves (matriarch edit-config -s failsafe_mode=false), and "
+                + "on again afterwards")
     }
 
     static func isLoopback(_ base: String) -> Bool {

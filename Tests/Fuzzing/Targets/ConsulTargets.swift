@@ -30,9 +30,6 @@ extension FuzzTarget {
         }
         if let length = ConsulReply.leastLifetime(text) { try require(length >= .zero, "a length of \(length)") }
         if let length = GoDuration.parse(text) { try require(length >= .zero, "a length of \(length)") }
-        if let value = Base64.decode(text) {
-            try require(Base64.decode(Base64.encode(value)) == value, "\(value) is not read again")
-        }
         if let member = try? JSONValue.parse(bytes) {
             _ = ServiceRecord.wish(
                 member: member, scope: text, name: "pg1", settings: ConsulServiceSettings(), lifetime: .seconds(10))

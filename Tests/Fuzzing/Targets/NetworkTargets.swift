@@ -121,6 +121,7 @@ private struct FixedAgent: AgentControl {
         status.state = .running
         status.role = .replica
         status.isPaused = isPaused
+        status.isFailsafeOn = true
         status.tags = Tags(["zone": "a", "priority": 3])
         status.view = ClusterView(
             revision: StoreRevision(number: 7), requestedAt: Instant(nanoseconds: 999_000_000_000))
@@ -137,6 +138,7 @@ private struct FixedAgent: AgentControl {
 
     func freshSample(within: Duration) async -> PostgresSample? { nil }
     func perform(_ request: OperatorRequest) async -> OperatorAnswer { OperatorAnswer(.done, request.name) }
+    func grant(_ request: GrantRequest) async -> GrantAnswer { .granted(request.lasts, position: nil) }
     func reload() async -> String? { nil }
     func freshView(within: Duration) async -> ClusterView? { status().view }
     func statusChanges() -> AsyncStream<Void> { AsyncStream { $0.finish() } }

@@ -76,7 +76,8 @@ extension FuzzTarget {
                         events.append(.renewed(id, .proven(sent: now, notExpiredBefore: now + .seconds(30))))
                     case .release(let id): events.append(.released(id, .committed(StoreRevision(number: revision))))
                     case .arm(let fence, _): events.append(.guardArmed(fence))
-                    case .persistMarker(let id, _): events.append(.persisted(id, succeeded: true))
+                    case .persistMarker(let id, _), .persistGrant(let id, _):
+                        events.append(.persisted(id, succeeded: true))
                     case .checkpoint(let id): events.append(.checkpointed(id, succeeded: true))
                     case .startJob(let id, _): events.append(.jobEnded(id, .done))
                     case .probeDuplicate: events.append(.duplicateProbed(isAlive: false))

@@ -1,0 +1,114 @@
+import ClusterModel
+
+/// A store that lost its data, or has older data: what is noticed of it, and what is written again.
+extension HAMachine {
+    /// Takes note when a view cannot be a later state of what was seen before; false: it is merely late, and dropped.
+    mutating func admits(_ view: ClusterView) -> Bool {
+        guard let old = world.view else {
+            // An instance that has just begun knows the newest term from its disk.
+            if isBehindNewestTerm(view) { noteReturn(view, before: view) }
+            return true
+        }
+        if view.revision < old.revision {
+            // A linearizable read that was begun after the other had ended shows no less, unless the store went back.
+            guard view.requestedAt >= world.viewSeenAt else { return false }
+            guard let confirmed = world.lowerRevision, confirmed <= view.revision else {
+                world.lowerRevision = view.revision
+                return false
+            }
+            noteReturn(view, before: old)
+            return true
+        }
+        world.lowerRevision = nil
+        let wasRegistered = old.systemIdentifier != nil || world.storeReturn?.before.systemIdentifier != nil
+        let isEmptied =
+            wasRegistered && view.initialize == .absent && view.leader == nil && view.configuration == nil
+            && view.failsafe == nil
+        let isReplaced = view.revision.era > old.revision.era && (view.era ?? 0) < view.revision.era
+        let isOlder = view.leader.map { $0.fence < world.newestFence && $0.fence != old.leader?.fence } ?? false
+        if world.storeReturn == nil, isEmptied || isReplaced || isOlder { noteReturn(view, before: old) }
+        return true
+    }
+
+    private func isBehindNewestTerm(_ view: ClusterView) -> Bool {
+        guard world.newestFence > .none else { return false }
+        if let leader = view.leader { return leader.fence < world.newestFence }
+        return (view.revision.era, view.revision.number) < (world.newestFence.era, world.newestFence.number)
+    }
+
+    private mutating func noteReturn(_ view: ClusterView, before: ClusterView) {
+        world.lowerRevision = nil
+        // Of several in a row the first knew the most, if it knew anything.
+        let first = world.storeReturn.flatMap { $0.before.systemIdentifier == nil ? nil : $0.before }
+        world.storeReturn = StoreReturn(seenAt: world.now, before: first ?? before, found: view)
+        record(
+            "store.returned", .warning,
+            view.initialize == .absent
+                ? "the store has lost what it knew of this cluster" : "the store was set back to an older state",
+            [
+                Fact("revision", .string(view.revision.description)),
+                Fact("before", .string(before.revision.description)), Fact("newest_fence", world.newestFence),
+                Fact("leader", view.leader?.name),
+            ])
+    }
+
+    /// The era that an acquisition has to write with the entry, so that its number is above every one before; nil: none.
+    func eraToWrite(_ view: ClusterView) -> UInt32? {
+        let newest = world.newestFence
+        let stored = view.era ?? 0
+        // What will be given is above the revision; under the era that the store itself has.
+        let isAbove = stored > newest.era || stored == newest.era && view.revision.number >= newest.number
+        if isAbove, stored >= view.revision.era, world.storeReturn == nil { return nil }
+        let tried = world.triedEra > stored ? world.triedEra : 0
+        return max(view.revision.era, max(stored, newest.era, tried) + 1)
+    }
+
+    /// What the leader writes again of what a store that was set back has lost: the newest that is known, where nobody has
+    /// changed it since.
+    mutating func keepReturned(_ view: ClusterView) {
+        guard let back = world.storeReturn, let term = world.term, term.since >= back.seenAt || world.isLeaderEntryOurs
+        else { return }
+        guard !isCommitting("rebuild") else { return }
+        // An instance that began on the emptied store has seen nothing that could be written again.
+        guard back.before.systemIdentifier != nil else {
+            world.storeReturn = nil
+            return
+        }
+        var conditions: [ClusterCondition] = [.leaderIsOurs]
+        var writes: [ClusterWrite] = []
+        if let configuration = back.before.configuration, configuration != view.configuration,
+            view.configurationVersion == back.found.configurationVersion
+        {
+            conditions.append(.configurationVersion(view.configurationVersion))
+            writes.append(.putConfiguration(configuration))
+        }
+        if back.before.syncVersion != nil, back.before.sync != view.sync, view.syncVersion == back.found.syncVersion {
+            conditions.append(.syncVersion(view.syncVersion))
+            writes.append(.putSync(back.before.sync))
+        }
+        if view.failover != nil, back.before.failover == nil, view.failoverVersion == back.found.failoverVersion {
+            // A request of the past, carried out or given up long ago.
+            conditions.append(.failoverVersion(view.failoverVersion))
+            writes.append(.putFailover(nil))
+        }
+        var promotions = view.promotions
+        for (timeline, record) in back.before.promotions.records where promotions.records[timeline] != record {
+            promotions.records[timeline] = record
+        }
+        if promotions != view.promotions { writes.append(.putPromotions(promotions)) }
+        guard !writes.isEmpty else {
+            // Seen to be there again.
+            world.storeReturn = nil
+            return
+        }
+        record(
+            "store.rebuilt", .action, "writing again what the store has lost",
+            [
+                Fact(
+                    "configuration", .bool(writes.contains { if case .putConfiguration = $0 { true } else { false } })),
+                Fact("sync", .bool(writes.contains { if case .putSync = $0 { true } else { false } })),
+                Fact("promotions", .bool(promotions != view.promotions)),
+            ])
+        commit(ClusterChange(if: conditions, writes), "rebuild")
+    }
+}

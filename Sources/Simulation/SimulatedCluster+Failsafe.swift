@@ -1,0 +1,148 @@
+import ClusterModel
+import HighAvailability
+
+/// What members owe to a leader without a store: the messages, the disk, and what must hold of both.
+extension SimulatedCluster {
+    /// What a new instance finds of the record of grants.
+    func grantFile(_ node: SimulatedMember) -> GrantFile {
+        if grantsLost > 0, node.grants != nil, random.below(100) < grantsLost {
+            node.grants = nil
+            node.isForgetful = true
+        }
+        guard var record = node.grants else { return .unreadable("there is none") }
+        if node.isBootedAnew, record.until > .distantPast { record.until = node.local(now) + record.lasts }
+        node.isBootedAnew = false
+        return .record(record)
+    }
+
+    func persist(_ node: SimulatedMember, _ id: EffectID, _ record: GrantRecord, _ fault: Mishap?) {
+        let instance = node.instance
+        if case .lost? = fault {
+            deliverInOrder(node, .persisted(id, succeeded: false), after: .milliseconds(3))
+            return
+        }
+        var takes: Duration = .milliseconds(3)
+        if case .late(let more)? = fault { takes = more }
+        let due = max(now + takes, node.diskFreeAt)
+        node.diskFreeAt = due
+        at(due) { [unowned self, unowned node] in
+            guard node.instance == instance, !node.isHostDown else { return }
+            node.grants = record
+            self.deliverInOrder(node, .persisted(id, succeeded: true))
+        }
+    }
+
+    func requestGrants(
+        _ node: SimulatedMember, _ id: EffectID, _ peers: [PeerAddress], _ request: GrantRequest, _ within: Duration
+    ) {
+        let isAsking = request.lasts != .zero
+        if isAsking { node.round = (id, node.local(now), Set(peers.map(\.name)), [:]) }
+        tally[isAsking ? "failsafe rounds" : "failsafe withdrawals", default: 0] += 1
+        let instance = node.instance
+        for peer in peers {
+            let name = peer.name
+            // Whatever does not come counts as silence, once the round is over.
+            if isAsking { deliver(node, .grantAnswered(id, name, .silent("timed out")), after: within) }
+            guard let other = member(name) else { continue }
+            if wordsLost > 0, random.perMille(wordsLost) { continue }
+            // Said twice: the client tries a broken connection again, and the first try may have arrived.
+            let times = wordsTwice > 0 && random.perMille(wordsTwice) ? 2 : 1
+            for time in 0..<times {
+                let delay = .milliseconds(1) + (time > 0 ? random.duration(upTo: .milliseconds(800)) : .zero)
+                after(delay) { [unowned self, unowned node, unowned other] in
+                    guard self.arrives(from: node, at: other) else { return }
+                    guard other.machine != nil else {
+                        self.deliver(
+                            node, .grantAnswered(id, name, .silent("connection refused")), after: .milliseconds(1))
+                        return
+                    }
+                    self.lastRequest += 1
+                    let ask = RequestID(self.lastRequest)
+                    self.asked[ask] = (node.name, instance, id, name)
+                    self.deliver(other, .grantAsked(ask, request))
+                }
+            }
+        }
+    }
+
+    func answerGrant(_ node: SimulatedMember, _ id: RequestID, _ answer: GrantAnswer) {
+        guard let question = asked.removeValue(forKey: id), let holder = member(question.holder) else { return }
+        guard arrives(from: node, at: holder), wordsLost == 0 || !random.perMille(wordsLost) else { return }
+        if case .granted(let lasts?, _) = answer, lasts > .zero, holder.round?.id == question.effect {
+            // So long is this member bound, by what stands on its disk.
+            // One record is for all: it lasts as long as the longest.
+            if let until = node.grants?.until, until > node.local(now) - lasts, node.grants?.holder.isEmpty == false {
+                holder.round?.granted[node.name] = node.global(until)
+            } else {
+                complain("\(node.name): a grant to \(holder.name) is answered that is not on disk")
+            }
+        }
+        guard holder.instance == question.instance else { return }
+        deliver(holder, .grantAnswered(question.effect, question.from, answer), after: .milliseconds(1))
+    }
+
+    /// True when the members' grants are behind a deadline: then it is theirs to be judged by.
+    func judgeGrants(_ member: SimulatedMember, _ deadlines: LeaseDeadlines) -> Bool {
+        let end = member.global(deadlines.end)
+        if let listed = store.failsafe?.value ?? lastListed, listed.keys.allSatisfy({ $0 == member.name }) {
+            // Nobody else may lead: there is nobody to ask.
+            member.backedUntil = max(member.backedUntil, end)
+            return true
+        }
+        guard let round = member.round, round.peers.allSatisfy({ round.granted[$0] != nil }) else { return false }
+        let bound = round.granted.values.min() ?? member.global(round.sent + deadlines.granted)
+        guard end <= bound else { return false }
+        member.backedUntil = max(member.backedUntil, end)
+        return true
+    }
+
+    // MARK: - The store lost
+
+    func beginStoreLoss(_ fault: Fault) {
+        switch fault.kind {
+        case .storeSetBack:
+            // The back-up is of now; it is put back later, while the servers are down for a moment.
+            let older = store
+            let down = Duration.milliseconds(Int64(100 + fault.choice % 3000))
+            after(fault.lasts) { [unowned self] in
+                self.onLine?("the store is set back")
+                self.stopStore()
+                self.after(down) { [unowned self] in self.exchangeStore { $0.setBack(to: older, at: self.now) } }
+            }
+        case .storeEmptied:
+            stopStore()
+            after(fault.lasts) { [unowned self] in
+                self.onLine?("the store is emptied")
+                self.exchangeStore { $0.empty() }
+            }
+        default:
+            stopStore()
+            after(fault.lasts) { [unowned self] in
+                self.startStore(electsLeader: fault.choice % 2 == 0)
+            }
+        }
+    }
+
+    /// The servers come back with nothing.
+    package func emptyStore() { exchangeStore { $0.empty() } }
+
+    /// The servers come back with what they knew before.
+    package func setStoreBack(to older: ModelStore) { exchangeStore { $0.setBack(to: older, at: self.now) } }
+
+    /// What the lost store had promised still stands; what it knew does not.
+    private func exchangeStore(_ change: (inout ModelStore) -> Void) {
+        guard !isHealed else { return }
+        if let leader = store.leader, let session = store.sessions[leader.value.session],
+            let holder = member(leader.value.name)
+        {
+            holder.backedUntil = max(holder.backedUntil, session.promised)
+        }
+        isStoreStopped = true
+        exchangedAt = now
+        lastListed = store.failsafe?.value ?? lastListed
+        change(&store)
+        tally["stores exchanged", default: 0] += 1
+        startStore(electsLeader: false)
+        signalAll()
+    }
+}

@@ -1,0 +1,231 @@
+import ClusterModel
+import HighAvailability
+import Simulation
+import Testing
+
+/// A calm cluster of three with `failsafe_mode` on.
+private func failsafeCluster(
+    _ count: Int = 3, ttl: Duration = .seconds(4), seed: UInt64 = 1
+) throws -> (SimulatedCluster, leader: String, others: [String]) {
+    let (cluster, leader, others) = try calmCluster(count, ttl: ttl, seed: seed) { settings, _ in
+        settings.bootstrapConfiguration?["failsafe_mode"] = true
+        settings.loopWait = .seconds(1)
+    }
+    try #require(cluster.store.failsafe?.value.count == count, "\(cluster.story())")
+    return (cluster, leader, others)
+}
+
+struct FailsafeStories {
+    @Test func `the leader keeps the list of members, once it has proven its lease`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        #expect(cluster.store.failsafe?.value[leader] == "http://\(leader):8008/patroni")
+        cluster.killHost(cluster[others[0]])
+        #expect(
+            cluster.run(until: { $0.store.failsafe?.value.count == 2 }, within: .seconds(20)) != nil,
+            "\(cluster.story())")
+        cluster.startHost(cluster[others[0]])
+        #expect(
+            cluster.run(until: { $0.store.failsafe?.value.count == 3 }, within: .seconds(20)) != nil,
+            "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `the store is lost for ten minutes: nobody is demoted, nobody detached, nobody races`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        let run = cluster[leader].postgres.run
+        cluster.stopStore()
+        cluster.run(for: .seconds(600))
+        #expect(cluster.primary == leader, "\(cluster.story())")
+        #expect(cluster[leader].postgres.run?.started == run?.started)
+        #expect(cluster[leader].machine?.status.isFailsafeActive == true)
+        for name in others {
+            #expect(cluster[name].postgres.isStreaming)
+            #expect(cluster[name].machine?.status.isFailsafeActive == true)
+        }
+        #expect(cluster.decisions(leader, "failsafe.active").count == 1)
+        cluster.startStore(electsLeader: true)
+        #expect(cluster.run(until: { $0.isHealthy(3) && $0.leader == leader }, within: .seconds(30)) != nil)
+        cluster.run(for: .seconds(5))
+        #expect(cluster.said(leader, "failsafe.end"), "\(cluster.story())")
+        #expect(cluster[leader].machine?.status.isFailsafeActive == false)
+        #expect(others.allSatisfy { cluster[$0].machine?.status.isFailsafeActive == false }, "\(cluster.story())")
+        #expect(cluster[leader].postgres.run?.started == run?.started)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `the session expires while the store is away: the entry is taken again, without a demotion`() throws {
+        let (cluster, leader, _) = try failsafeCluster()
+        let run = cluster[leader].postgres.run
+        let before = cluster.store.terms.count
+        cluster.cutStore(cluster[leader])
+        cluster.run(for: .seconds(30))
+        #expect(cluster.leader == nil && cluster.primary == leader, "\(cluster.story())")
+        cluster.joinStore(cluster[leader])
+        #expect(cluster.run(until: { $0.leader == leader }, within: .seconds(10)) != nil, "\(cluster.story())")
+        cluster.run(for: .seconds(5))
+        #expect(cluster.store.terms.count == before + 1)
+        #expect(cluster[leader].postgres.run?.started == run?.started, "\(cluster.story())")
+        #expect(cluster.isHealthy(3) && cluster.primary == leader)
+        #expect(cluster[leader].guardian.posture == .primary)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `a member is missing: stopped in time, as without the failsafe`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        let node = cluster[leader]
+        cluster.freeze(cluster[others[0]])
+        cluster.stopStore()
+        try #require(cluster.run(until: { _ in !node.postgres.isWritable }, within: .seconds(5)) != nil)
+        #expect(cluster.said(leader, "failsafe.missing") || cluster.said(leader, "lease.deadline"))
+        #expect(!cluster.said(leader, "failsafe.active"))
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `a member falls silent later: the term ends before its grant does`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        let node = cluster[leader]
+        cluster.stopStore()
+        cluster.run(for: .seconds(20))
+        #expect(cluster.primary == leader)
+        cluster.killHost(cluster[others[0]])
+        let took = try #require(cluster.run(until: { _ in !node.postgres.isWritable }, within: .seconds(10)))
+        #expect(took < .seconds(4))
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `a cluster of one goes on by itself`() throws {
+        let (cluster, leader, _) = try failsafeCluster(1)
+        cluster.stopStore()
+        cluster.run(for: .seconds(60))
+        #expect(cluster.primary == leader, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `off: the same loss ends in a fast stop`() throws {
+        let (cluster, leader, _) = try calmCluster(ttl: .seconds(4))
+        cluster.stopStore()
+        cluster.run(for: .seconds(4))
+        #expect(cluster.primary == nil)
+        #expect(!cluster.said(leader, "failsafe.active"))
+        #expect(cluster[leader].counts["requestGrants"] == nil)
+    }
+
+    @Test func `refused is not unreachable: who lost the entry stops at once`() throws {
+        let (cluster, leader, _) = try failsafeCluster()
+        let alien = cluster.store.open(lifetime: .seconds(600), at: cluster.now)
+        cluster.store.deleteLeader()
+        cluster.store.leadAlien("other", session: alien)
+        cluster.signalAll()
+        let node = cluster[leader]
+        let took = try #require(cluster.run(until: { _ in !node.postgres.isWritable }, within: .seconds(1)))
+        #expect(took < .milliseconds(50), "\(cluster.story())")
+    }
+
+    @Test func `after the failsafe a switchover waits for no old grant`() throws {
+        let (cluster, leader, others) = try failsafeCluster(ttl: .seconds(10))
+        cluster.stopStore()
+        cluster.run(for: .seconds(20))
+        cluster.startStore(electsLeader: true)
+        try #require(cluster.run(until: { $0.said(leader, "failsafe.end") }, within: .seconds(20)) != nil)
+        cluster.run(for: .seconds(1))
+        cluster.ask(leader, .switchover(leader: leader, candidate: others[0], scheduledAt: nil))
+        let took = try #require(
+            cluster.run(until: { $0.primary == others[0] }, within: .seconds(30)), "\(cluster.story())")
+        #expect(took < .seconds(3), "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `a grantor that restarts remembers; without its record it sits out a lease`() throws {
+        for isLost in [false, true] {
+            let (cluster, leader, others) = try failsafeCluster(ttl: .seconds(10))
+            cluster.stopStore()
+            cluster.run(for: .seconds(20))
+            // Everything of the leader goes, and the store comes back: the entry is free in a moment.
+            cluster.killHost(cluster[leader])
+            let heir = cluster[others[0]]
+            cluster.killHost(cluster[others[1]])
+            cluster.killAgent(heir)
+            if isLost { heir.grants = nil }
+            cluster.start(heir)
+            let asked = cluster.now
+            cluster.startStore(electsLeader: false)
+            let took = try #require(
+                cluster.run(until: { $0.primary == heir.name }, within: .seconds(60)), "\(cluster.story())")
+            #expect(took > .seconds(isLost ? 9 : 5), "\(asked) \(cluster.story())")
+            #expect(cluster.said(heir.name, isLost ? "failsafe.sitOut" : "failsafe.granted"), "\(cluster.story())")
+            #expect(cluster.violations.isEmpty, "\(cluster.story())")
+        }
+    }
+}
+
+struct ReturnedStoreStories {
+    @Test(arguments: [StoreModel.plain, .zooKeeper(tick: .milliseconds(500)), .etcd, .consul(lockDelay: .seconds(1))])
+    func `a store that comes back empty is told everything again, without an outage`(model: StoreModel) throws {
+        let (cluster, leader, _) = try failsafeCluster()
+        cluster.store.model = model
+        let run = cluster[leader].postgres.run
+        let fence = try #require(cluster.store.terms.last?.fence)
+        cluster.stopStore()
+        cluster.run(for: .seconds(6))
+        cluster.emptyStore()
+        #expect(
+            cluster.run(until: { $0.isHealthy(3) && $0.leader == leader }, within: .seconds(30)) != nil,
+            "\(cluster.story())")
+        cluster.run(for: .seconds(5))
+        #expect(cluster[leader].postgres.run?.started == run?.started, "\(cluster.story())")
+        #expect(cluster.store.initialize?.value == cluster[leader].postgres.identifier)
+        #expect(cluster.store.configuration?.value["failsafe_mode"]?.bool == true)
+        #expect(cluster.store.failsafe?.value.count == 3)
+        #expect(cluster.store.history != nil)
+        let after = try #require(cluster.store.terms.last?.fence)
+        #expect(after > fence && after.era == fence.era + 1)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `a store that is set back does not bring back who led then`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        let older = cluster.store
+        cluster.ask(leader, .switchover(leader: leader, candidate: others[0], scheduledAt: nil))
+        try #require(cluster.run(until: { $0.isHealthy(3) && $0.leader == others[0] }, within: .seconds(30)) != nil)
+        cluster.ask(others[0], .patchConfiguration(["maximum_lag_on_failover": 77]))
+        cluster.run(for: .seconds(10))
+        let fence = try #require(cluster.store.terms.last?.fence)
+        let run = cluster[others[0]].postgres.run
+        cluster.stopStore()
+        cluster.run(for: .seconds(6))
+        cluster.setStoreBack(to: older)
+        #expect(
+            cluster.run(until: { $0.isHealthy(3) && $0.leader == others[0] }, within: .seconds(60)) != nil,
+            "\(cluster.story())")
+        cluster.run(for: .seconds(5))
+        #expect(cluster[others[0]].postgres.run?.started == run?.started, "\(cluster.story())")
+        #expect(cluster.store.configuration?.value["maximum_lag_on_failover"]?.integer == 77, "\(cluster.story())")
+        #expect(try #require(cluster.store.terms.last?.fence) > fence)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `without the failsafe an emptied store costs a restart in place, and no more`() throws {
+        let (cluster, leader, _) = try calmCluster(ttl: .seconds(4))
+        cluster.stopStore()
+        cluster.run(for: .milliseconds(500))
+        cluster.emptyStore()
+        #expect(
+            cluster.run(until: { $0.isHealthy(3) && $0.leader == leader }, within: .seconds(30)) != nil,
+            "\(cluster.story())")
+        #expect(cluster.store.initialize?.value == cluster[leader].postgres.identifier)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `standbys alone register an emptied cluster, after a lease`() throws {
+        let (cluster, leader, _) = try calmCluster(ttl: .seconds(4))
+        cluster.killHost(cluster[leader])
+        cluster.stopStore()
+        cluster.run(for: .seconds(1))
+        let emptied = cluster.now
+        cluster.emptyStore()
+        try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(60)) != nil, "\(cluster.story())")
+        #expect(cluster.now - emptied > .seconds(3))
+        #expect(cluster.store.initialize != nil)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+}
