@@ -30,7 +30,9 @@ package enum FaultKind: String, CaseIterable, Sendable {
     package var isStoreLoss: Bool { self == .storeLost || self == .storeEmptied || self == .storeSetBack }
 
     /// Those that a run draws from unless it is told otherwise.
-    package static var usual: [FaultKind] { allCases.filter { !$0.isResidual && !$0.isStoreLoss && !$0.isOfMigrations } }
+    package static var usual: [FaultKind] {
+        allCases.filter { !$0.isResidual && !$0.isStoreLoss && !$0.isOfMigrations }
+    }
 }
 
 /// One fault of a plan: what, on whom, when and for how long.

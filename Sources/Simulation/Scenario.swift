@@ -125,11 +125,12 @@ package struct Scenario: Sendable {
         scenario.faults.sort { $0.at < $1.at }
     }
 
-    /// In half of the runs without a failsafe and a lost store the cluster moves, some times, among whatever else happens. Drawn apart, so that the rest of a
-    /// seed's scenario is what it was before there were migrations.
+    /// In half of the runs without a failsafe and a lost store the cluster moves, some times, among whatever else happens.
+    /// Drawn apart, so that the rest of a seed's scenario is what it was before there were migrations.
     private static func addMigrations(to scenario: inout Scenario) {
         var random = SplitMix(seed: scenario.seed &* 0xA076_1D64_78BD_642F ^ 0x516)
-        guard !scenario.hasFailsafe, !scenario.faults.contains(where: { $0.kind.isStoreLoss }), random.percent(50) else { return }
+        guard !scenario.hasFailsafe, !scenario.faults.contains(where: { $0.kind.isStoreLoss }), random.percent(50)
+        else { return }
         let last = (scenario.faults.last?.at ?? .zero) + .milliseconds(500)
         for _ in 0..<(1 + random.below(3)) {
             let at = random.duration(upTo: last)

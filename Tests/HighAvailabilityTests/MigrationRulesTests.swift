@@ -12,7 +12,8 @@ struct MigrationRulesTests {
     private static var term: Term {
         Term(
             fence: fence,
-            deadlines: LeaseDeadlines(notExpiredBefore: now + .seconds(10), granted: .seconds(10)), since: now - .seconds(60))
+            deadlines: LeaseDeadlines(notExpiredBefore: now + .seconds(10), granted: .seconds(10)),
+            since: now - .seconds(60))
     }
 
     /// The leader's world, with nothing in the way.

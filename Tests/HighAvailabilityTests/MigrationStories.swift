@@ -152,6 +152,7 @@ struct MigrationStories {
         cluster.store.setConfiguration("failsafe_mode", true)
         cluster.signalAll()
         #expect(cluster.run(until: { $0.store.failsafe?.value.count == 3 }, within: .seconds(20)) != nil)
+        cluster.run(for: .seconds(1))
         let started = cluster[leader].postgres.run?.started
         cluster.stopStore()
         cluster.run(for: .seconds(60))
