@@ -491,7 +491,8 @@ extension World {
     /// Whether the view is newer than what we settled about the lease.
     public var isViewFresh: Bool {
         guard let view else { return false }
-        return view.requestedAt >= viewsCountFrom && !needsResolving
+        // A lower revision, seen once: until it is seen again or is not, the store may have been set back.
+        return view.requestedAt >= viewsCountFrom && !needsResolving && lowerRevision == nil
     }
 
     /// Whether the history that the running standby has of its own timeline contradicts the cluster's.

@@ -10,7 +10,7 @@
     /// comes by then is dead: so that is noticed within `longestSilence`; sooner where another call was not answered either.
     final class ChangeWatch: Sendable {
         /// How long the servers hold a query that has no news.
-        static let patience = Duration.seconds(30)
+        static let patience = Duration.seconds(10)
         static let longestSilence = patience + patience / 16 + .seconds(2)
         static let shortestPause = Duration.milliseconds(100)
         static let longestPause = Duration.seconds(1)
