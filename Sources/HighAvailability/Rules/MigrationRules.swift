@@ -78,7 +78,7 @@ enum MigrationRules {
             return "what was granted in failsafe mode is still in force: try again in a moment"
         }
         if world.storeReturn != nil {
-            return "the store was set back or emptied, and what it lost is still being written again: try again in a moment"
+            return "the store was set back or emptied, and what it lost is still being written: try again in a moment"
         }
         return nil
     }
