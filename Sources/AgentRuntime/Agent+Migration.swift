@@ -234,8 +234,9 @@ extension Agent {
             return OperatorAnswer(.conflict, "a migration is under way")
         }
         // Until the store itself says that the cluster is here, our record is what tells that the old one was left.
-        guard machine.world.view?.migration?.state != .arriving else {
-            return OperatorAnswer(.conflict, "the cluster has only just moved to its store: try again in a moment")
+        guard let view = machine.world.view, view.migration?.state != .arriving else {
+            return OperatorAnswer(
+                .conflict, "the cluster's store is not known yet here, or it has only just moved there: try again in a moment")
         }
         isPreparing = true
         defer { isPreparing = false }

@@ -42,6 +42,8 @@ extension HAMachine {
             world.nextRenewAt = world.now
         case .storeDisconnected(let why):
             trouble(why)
+            // Whatever was seen before may be another store's state by the time that it answers again.
+            world.viewsCountFrom = max(world.viewsCountFrom, world.now)
 
         case .view(let id, let view):
             if world.readInFlight == id { world.readInFlight = nil }

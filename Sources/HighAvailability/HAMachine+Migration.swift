@@ -100,13 +100,21 @@ extension HAMachine {
     /// Both entries are ours: the cut-over waits until the new one lasts as long as what the guard was told.
     private mutating func cutWhenAligned(_ migration: StoreMigration) {
         guard let term = world.term, let other = migration.deadlines, let view = world.view else { return }
-        let margin = max(term.deadlines.granted / 8, .milliseconds(300))
+        // The shorter lease of the two says how fast its store is trusted to be: what Consul grants is a third of the others'.
+        let margin = max(min(term.deadlines.granted, other.granted) / 8, .milliseconds(300))
         if other.finish <= world.now + margin / 2, world.now - migration.phaseSince > margin {
             return takeBack("the new store does not renew the lease in time")
         }
         guard other.covers(term.deadlines), world.armedTerm == term.fence || !world.settings.requiresGuard else {
             if term.deadlines.finish - world.now < margin {
-                takeBack("the new store's lease is too short beside the old one's")
+                return takeBack("the new store's lease is too short beside the old one's")
+            }
+            // A proof sent now would do: it need not wait for its turn.
+            if migration.renewInFlight == nil, world.now - migration.renewSentAt >= .milliseconds(100),
+                world.now + other.granted * 49 / 50 >= term.deadlines.end
+            {
+                world.migration?.nextRenewAt = world.now
+                keepOtherLease()
             }
             return wake(at: world.now + .milliseconds(20))
         }

@@ -278,7 +278,15 @@ extension SimulatedCluster {
         isStoreStopped = true
         for member in all where member.storeReachable {
             member.proofs = [:]
-            tell(member, .storeDisconnected("no server answers"), after: .milliseconds(300))
+            let instance = member.instance
+            after(.milliseconds(300)) { [unowned self, unowned member] in
+                guard member.instance == instance else { return }
+                self.tell(member, .storeDisconnected("no server answers"))
+                // Noticed late, when it is back already: what is told last is how it stands.
+                if !self.isStoreStopped, member.storeReachable {
+                    self.tell(member, .storeConnected, after: .milliseconds(1))
+                }
+            }
         }
     }
 

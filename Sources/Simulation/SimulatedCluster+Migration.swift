@@ -96,8 +96,8 @@ extension SimulatedCluster {
             let member = member
             delay = delay + .milliseconds(5)
             after(delay) { [unowned self, unowned member] in
-                guard member.machine != nil, !member.isFrozen, !member.isHostDown, member.home == next - 1,
-                    member.machine?.world.migration == nil
+                guard let world = member.machine?.world, !member.isFrozen, !member.isHostDown, member.home == next - 1,
+                    world.migration == nil, let view = world.view, view.migration?.state != .arriving
                 else { return }
                 member.prepared = (next, id)
                 self.deliver(member, .prepared(id, store: "store \(next)"))
