@@ -236,7 +236,9 @@ extension Agent {
         // Until the store itself says that the cluster is here, our record is what tells that the old one was left.
         guard let view = machine.world.view, view.migration?.state != .arriving else {
             return OperatorAnswer(
-                .conflict, "the cluster's store is not known yet here, or it has only just moved there: try again in a moment")
+                .conflict,
+                "this member does not know its store yet, or the cluster has only just moved there: try again in a moment"
+            )
         }
         isPreparing = true
         defer { isPreparing = false }
