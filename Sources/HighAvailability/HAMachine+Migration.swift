@@ -220,7 +220,12 @@ extension HAMachine {
             guard case .opening(id)? = world.migration?.phase else { break }
             retry(.opening(nil), why)
         case .sessionLost(let why):
-            guard let migration = world.migration, migration.session != nil, !migration.isCutting else { break }
+            guard let migration = world.migration, migration.session != nil else { break }
+            if migration.isCutting {
+                // Should the new store turn out to rule, the lease there is over.
+                world.migration?.sessionLost = why
+                break
+            }
             takeBack("the session with the new store is gone: \(why)")
         case .view(let id, let view): absorb(otherView: id, view)
         case .viewFailed(let id, let why):
@@ -448,6 +453,7 @@ extension HAMachine {
         if let request = migration.request {
             emit(.answer(request, OperatorAnswer(.done, "the cluster has moved to the new store (\(fence))")))
         }
+        if let lost = migration.sessionLost { absorb(.sessionLost(lost)) }
     }
 
     /// The cluster lives in the other store: go there. Whatever was under way at this one is of no consequence.

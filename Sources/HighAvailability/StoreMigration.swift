@@ -85,6 +85,8 @@ public struct StoreMigration: Hashable, Sendable {
     /// What the old store's newest proof gives, where the guard was told less.
     public var heldBack: LeaseDeadlines?
     public var failure: String?
+    /// Why the session with the new store is gone; nil: it is not, as far as is known.
+    public var sessionLost: String?
 
     public init(id: String, since: Instant, deadline: Instant, request: RequestID?, announcing: EffectID) {
         self.id = id
