@@ -11,7 +11,7 @@ import PostgresControl
 
 extension Agent {
     /// How long a store operation may take: what the timing rule gives one.
-    private var storeLimit: Duration { inForce.machine.retryTimeout }
+    var storeLimit: Duration { inForce.machine.retryTimeout }
 
     /// Begins an effect. Nothing here waits; what takes time is a task whose end is an event.
     func perform(_ effect: Effect) {
@@ -74,8 +74,12 @@ extension Agent {
                 yield(.released(id, await cluster.releaseLeader(session, within: limit)))
             }
 
+        case .other(let effect):
+            perform(effect)
         case .arm(let fence, let deadlines):
             link.arm(fence, deadlines)
+        case .succeed(let fence, let deadlines):
+            link.arm(fence, deadlines, succeeds: true)
         case .endTerm:
             link.endTerm()
         case .posture(let posture):
@@ -168,7 +172,7 @@ extension Agent {
     }
 
     /// Closes a session after those before it. The task is kept: the next opening and the agent's end wait for it.
-    private func close(_ session: any StoreSession, abandon: Bool) {
+    func close(_ session: any StoreSession, abandon: Bool) {
         let previous = closing
         closing = Task {
             await previous?.value
@@ -179,7 +183,7 @@ extension Agent {
     private func open(_ id: EffectID, _ lifetime: Duration, resume: Bool) {
         opening = id
         let closing = self.closing
-        let saved = resume ? state.session() : nil
+        let saved = resume ? savedSession : nil
         let request = SessionRequest(lifetime: lifetime, name: setup.settings.name, resume: saved)
         let store = self.store
         Task {
@@ -209,6 +213,8 @@ extension Agent {
                 await blocking {
                     do throws(AgentError) {
                         try state.save(session: resumption)
+                        // The one before it, of whatever store, is not wanted any more.
+                        state.remove("session.next")
                     } catch {
                         logger.warning("the session is not saved, a restart will not resume it: \(error)")
                     }

@@ -31,8 +31,18 @@ public actor Agent {
     nonisolated let shared: AgentShared
     nonisolated let link: GuardLink
     nonisolated let peers: PeerClient
-    nonisolated let cluster: ClusterStore
-    nonisolated let store: any CoordinationStore
+    var cluster: ClusterStore
+    var store: any CoordinationStore
+    /// Counts the stores that this agent has lived on.
+    var storeNumber = 0
+    /// Tells the machine what the store signals, once that is not the one that the agent began with.
+    var listening: Task<Void, Never>?
+    /// The store that the cluster may move to.
+    var other: OtherStore?
+    var isPreparing = false
+    /// What is recorded of a migration.
+    var migration: MigrationFile?
+    var hookStep: String?
     nonisolated let events = EventQueue()
     nonisolated let yield: @Sendable (Event) -> Void
     nonisolated let stateQueue = DispatchQueue(label: "matriarch.state")
@@ -80,16 +90,19 @@ public actor Agent {
         (self.reloadEvents, self.reloadCallbacks) = AsyncStream.makeStream(
             of: CallbackEvent.self, bufferingPolicy: .bufferingNewest(1))
         self.lock = try state.open()
-        guard let factory = setup.registry.store(section: setup.settings.store.name) else {
-            throw AgentError("no plugin owns the store section '\(setup.settings.store.name)'")
-        }
-        let store = try factory.makeStore(
-            setup.settings.store.node,
-            PluginContext(
-                root: setup.root, memberName: setup.settings.name, scope: setup.settings.scope,
-                stateDirectory: setup.settings.stateDirectory, retryTimeout: .seconds(10), logger: logger))
+        let beginning = try MigrationFile.beginning(setup.settings, state, logger)
+        self.migration = beginning.file
+        self.local.take(beginning.store)
+        let store = try Self.makeStore(beginning.store, setup, logger)
         self.store = store
         self.cluster = ClusterStore(store: store)
+        if let file = beginning.file, !file.isOver {
+            do {
+                self.other = OtherStore(file, try Self.makeStore(file.section, setup, logger))
+            } catch {
+                logger.error("the store that the cluster may be moving to cannot be opened: \(error)")
+            }
+        }
         self.peers = try PeerClient(settings: setup.peerClientSettings, logger: logger)
         self.link = GuardLink(
             stateDirectory: setup.settings.stateDirectory, executable: setup.settings.guardProcess.executable,
@@ -151,7 +164,7 @@ public actor Agent {
         let tasks = Task { [self] in
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.link.run { facts in self.began(facts, version) } }
-                group.addTask { await self.listenToStore() }
+                group.addTask { await self.listen(to: self.store, 0) }
                 group.addTask { await self.link.tellPostures() }
             }
         }
@@ -180,6 +193,8 @@ public actor Agent {
         link.close()
         if let closing { await ended(closing, within: .seconds(2)) }
         // A session that is still open is abandoned: PostgreSQL may run on under it.
+        listening?.cancel()
+        await other?.store.close()
         await store.close()
         return exit ?? (0, "ended")
     }
@@ -221,7 +236,8 @@ public actor Agent {
             .started(
                 InstanceStart(
                     server: facts, marker: state.marker(), cachedConfiguration: cached,
-                    hasSavedSession: state.session() != nil, grants: state.grants())))
+                    hasSavedSession: state.session() != nil || state.session("session.next") != nil,
+                    grants: state.grants(), migration: setup.beginning(state))))
     }
 
     private func loadCatalog() async {
@@ -237,14 +253,16 @@ public actor Agent {
             layout: inForce.layout, executor: postgresExecutor, logger: logger)
     }
 
-    private func listenToStore() async {
+    func listen(to store: any CoordinationStore, _ number: Int) async {
         for await signal in store.signals() {
-            switch signal {
-            case .changed: yield(.storeChanged)
-            case .connected: yield(.storeConnected)
-            case .disconnected(let why): yield(.storeDisconnected(why))
-            case .sessionLost: yield(.sessionLost("the store says so"))
-            }
+            let event: Event =
+                switch signal {
+                case .changed: .storeChanged
+                case .connected: .storeConnected
+                case .disconnected(let why): .storeDisconnected(why)
+                case .sessionLost: .sessionLost("the store says so")
+                }
+            yield(.from(store: number, event))
         }
     }
 
@@ -256,6 +274,7 @@ public actor Agent {
         let reaction = machine.handle(event, at: Self.moment())
         for decision in reaction.decisions { log(decision) }
         for effect in reaction.effects { perform(effect) }
+        lookForHook()
         let yield = self.yield
         machineThread.setTimer(reaction.wakeAt) { yield(.wake) }
         shared.publish(machine.status, isNews: !reaction.decisions.isEmpty || isStatusEvent(event, before: sample))
@@ -264,7 +283,9 @@ public actor Agent {
     /// Whether there may be something to tell the peers.
     private func isStatusEvent(_ event: Event, before: PostgresSample?) -> Bool {
         switch event {
-        case .wake, .renewed, .peer, .peerSilent, .storeChanged, .glimpse: return false
+        case .wake, .renewed, .peer, .peerSilent, .storeChanged, .glimpse, .other(.renewed),
+            .from(_, .storeChanged):
+            return false
         case .sample:
             guard var same = before, let sample = machine.world.sample else { return true }
             same.takenAt = sample.takenAt
@@ -278,8 +299,9 @@ public actor Agent {
         switch event {
         case .jobEnded(_, .made):
             mayHaveAside = true
-        case .view(_, let view):
-            takeConfiguration(view)
+        case .view(let id, let view):
+            // Of a store that rules no more it is worth nothing.
+            if id.number > machine.world.storeSince, view.migration?.state != .moved { takeConfiguration(view) }
         case .server(.down):
             if let monitor { Task { await monitor.disconnect() } }
         case .sample(let sample):
@@ -369,11 +391,12 @@ public actor Agent {
         for complaint in loaded.complaints {
             logger.log(level: complaint.severity == .error ? .error : .warning, "\(complaint)")
         }
-        guard let newer = loaded.settings else {
+        guard var newer = loaded.settings else {
             let text = loaded.complaints.filter { $0.severity == .error }.map(\.description).joined(separator: "\n")
             logger.error("reload refused, nothing has changed: the configuration has errors")
             return text
         }
+        settleMigration(&newer)
         // First of all: what it refuses must have changed nothing.
         var storeIsTaken = false
         if newer.store.name == local.store.name {

@@ -279,13 +279,13 @@ final class GuardLink: Sendable {
 
     // MARK: - Orders
 
-    func arm(_ fence: Fence, _ deadlines: LeaseDeadlines) {
+    func arm(_ fence: Fence, _ deadlines: LeaseDeadlines, succeeds: Bool = false) {
         guard let client else { return }
         state.withLock { $0.granted = deadlines.granted }
         client.arm(
             GuardDeadline(
-                term: fence, quit: deadlines.quit, kill: deadlines.kill, end: deadlines.end, granted: deadlines.granted)
-        )
+                term: fence, quit: deadlines.quit, kill: deadlines.kill, end: deadlines.end, granted: deadlines.granted),
+            succeeds: succeeds)
     }
 
     func endTerm() {

@@ -74,6 +74,11 @@ struct StateDirectory: Sendable {
         unlink(path + "/" + name)
     }
 
+    /// One takes the other's place, if it is there.
+    func move(_ name: String, _ other: String) {
+        Glibc.rename(path + "/" + name, path + "/" + other)
+    }
+
     // MARK: - Records
 
     func marker() -> PromotionMarker? {
@@ -123,18 +128,18 @@ struct StateDirectory: Sendable {
     }
 
     /// The session saved under this boot of this machine; another's is worth nothing.
-    func session() -> [UInt8]? {
-        guard let bytes = read("session"), let value = try? JSONValue.parse(bytes), value["boot"]?.string == Self.boot,
+    func session(_ name: String = "session") -> [UInt8]? {
+        guard let bytes = read(name), let value = try? JSONValue.parse(bytes), value["boot"]?.string == Self.boot,
             value["machine"]?.string == Self.machine, let hex = value["session"]?.string
         else { return nil }
         return Self.bytes(hex: hex)
     }
 
-    func save(session: [UInt8]) throws(AgentError) {
+    func save(session: [UInt8], as name: String = "session") throws(AgentError) {
         let value: JSONValue = .object([
             "boot": .string(Self.boot), "machine": .string(Self.machine), "session": .string(Self.hex(session)),
         ])
-        try write("session", Array(value.serialized().utf8))
+        try write(name, Array(value.serialized().utf8))
     }
 
     static let boot = firstLine("/proc/sys/kernel/random/boot_id")

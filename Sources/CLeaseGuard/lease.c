@@ -19,7 +19,14 @@ enum mg_verdict mg_lease_judge(
         if (!moved && !frozen && lease->armed) return MG_UNCHANGED;
     } else {
         if (mg_term_compare(offer->term, lease->term) < 0) return MG_REFUSED_OLDER;
-        if (!term_may_change) return MG_REFUSED_CHANGE;
+        if (!term_may_change) {
+            // Only a succession: nothing was given up between the two, so nothing may get shorter.
+            bool succeeds = (offer->flags & MG_OFFER_SUCCEEDS) != 0 && lease->armed && !lease->frozen
+                && offer->term.era > lease->term.era;
+            if (!succeeds) return MG_REFUSED_CHANGE;
+            if (offer->quit < lease->quit || offer->kill < lease->kill || offer->end < lease->end)
+                return MG_REFUSED_SHRINK;
+        }
     }
     if (offer->granted <= 0 || offer->granted > lease->longest) return MG_REFUSED_FAR;
     // quit < kill <= end, so the last one bounds them all.

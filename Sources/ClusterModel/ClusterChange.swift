@@ -18,8 +18,14 @@ public enum ClusterWrite: Hashable, Sendable {
     case putPromotions(PromotionRecords)
     /// Who has to grant before a leader may go on without the store, by name: the URLs of their REST APIs.
     case putFailsafe([String: String])
-    /// A new era of the site's fencing numbers.
+    /// A new era of the site's fencing numbers: with a store that went back, and with each move to another store.
     case putEra(UInt32)
+    /// No synchronous state: what an earlier copy left behind goes.
+    case removeSync
+    /// A copy that never ruled goes: every permanent key.
+    case removeCopy
+    /// The key `migration`; nil deletes it.
+    case putMigration(MigrationMark?)
 }
 
 /// A condition under which a change is made.
@@ -36,6 +42,7 @@ public enum ClusterCondition: Hashable, Sendable {
     case historyVersion(EntryVersion?)
     case memberVersion(String, EntryVersion?)
     case eraVersion(EntryVersion?)
+    case migrationVersion(EntryVersion?)
 }
 
 /// Writes that take effect together, if all conditions hold.

@@ -50,6 +50,9 @@ public struct ClusterView: Hashable, Sendable {
     /// The number of the key `era` itself; `revision` and fences have the highest era known, which may be another.
     public var era: UInt32?
     public var eraVersion: EntryVersion?
+    /// Whether the cluster moves to another store, or came from one.
+    public var migration: MigrationMark?
+    public var migrationVersion: EntryVersion?
     /// What could not be read, for the log: once per change, not once per read.
     public var problems: [String]
 

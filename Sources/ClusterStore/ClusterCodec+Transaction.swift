@@ -43,6 +43,7 @@ extension ClusterCodec {
         case .historyVersion(let seen): version(ClusterKey.history, seen)
         case .memberVersion(let member, let seen): version(try memberKey(member), seen)
         case .eraVersion(let seen): version(ClusterKey.era, seen)
+        case .migrationVersion(let seen): version(ClusterKey.migration, seen)
         }
     }
 
@@ -84,6 +85,10 @@ extension ClusterCodec {
             put(ClusterKey.failsafe, .object(JSONObject(ordered)))
         case .putEra(let era):
             transaction.writes.append(.put(ClusterKey.era, Array(String(era).utf8), .permanent))
+        case .removeSync: transaction.writes.append(.delete(ClusterKey.sync))
+        case .removeCopy: transaction.writes += ClusterKey.copied.map { .delete($0) }
+        case .putMigration(let mark?): put(ClusterKey.migration, mark.storedValue())
+        case .putMigration(nil): transaction.writes.append(.delete(ClusterKey.migration))
         }
     }
 

@@ -64,6 +64,11 @@ public enum ClusterCodec {
                 view.promotions = records
                 view.promotionsVersion = entry.version
                 if let problem { view.problems.append(problem) }
+            case ClusterKey.migration:
+                let (mark, problem) = MigrationMark.read(value)
+                view.migration = mark
+                view.migrationVersion = entry.version
+                if let problem { view.problems.append(problem) }
             case ClusterKey.failsafe:
                 view.failsafeVersion = entry.version
                 view.failsafe = readFailsafe(value, problems: &view.problems)

@@ -17,6 +17,10 @@ public enum ClusterKey {
     /// Ours, ignored by other programs: a number that rises whenever the keys were restored into a store or moved to
     /// another one, whose own numbers begin anew. With it fencing numbers only grow.
     public static let era: StoreKey = "era"
+    /// Ours, ignored by other programs: whether the cluster moves to another store, or came from one.
+    public static let migration: StoreKey = "migration"
+    /// What a copy for another store consists of.
+    static let copied: [StoreKey] = [initialize, configuration, status, history, promotions, sync, era, migration]
     /// What a glimpse reads.
     static let glimpsed: [StoreKey] = [leader, failover, configuration, era]
     static let memberPrefix = "members/"

@@ -46,6 +46,7 @@ public struct AgentStatus: Sendable {
     public var decisions: [Decision]
     /// Whether the leader's checkpoint after its promotion is still to be done.
     public var checkpointAfterPromotePending: Bool
+    public var storeMigration = StoreMigrationStatus()
 
     public init(name: String, scope: String) {
         self.name = name

@@ -119,8 +119,11 @@ public enum Effect: Hashable, Sendable {
     case commit(EffectID, ClusterChange)
     case renew(EffectID, holding: Bool, within: Duration)
     case release(EffectID)
+    case other(OtherStoreEffect)
     /// Moves the guard's deadline; answered with `guardArmed` the first time in a term.
     case arm(Fence, LeaseDeadlines)
+    /// The same, where the holding that PostgreSQL runs under goes on under another number: in another store.
+    case succeed(Fence, LeaseDeadlines)
     /// The term is over: the guard accepts no more of it.
     case endTerm
     case posture(GuardPosture)

@@ -99,12 +99,15 @@ public struct InstanceStart: Hashable, Sendable {
     public var hasSavedSession: Bool
     /// What an earlier instance granted; nil only where nothing can have been (tests).
     public var grants: GrantFile?
+    /// What was recorded of a migration to another store.
+    public var migration: MigrationRecord?
 
     public init(
         server: ServerFacts, marker: PromotionMarker? = nil, cachedConfiguration: JSONObject? = nil,
-        hasSavedSession: Bool = false, grants: GrantFile? = nil
+        hasSavedSession: Bool = false, grants: GrantFile? = nil, migration: MigrationRecord? = nil
     ) {
         self.grants = grants
+        self.migration = migration
         self.server = server
         self.marker = marker
         self.cachedConfiguration = cachedConfiguration
@@ -124,7 +127,7 @@ public enum JobEnd: Hashable, Sendable {
 }
 
 /// Everything that can happen to a member.
-public enum Event: Hashable, Sendable {
+public indirect enum Event: Hashable, Sendable {
     /// The instant asked for by the last reaction has come.
     case wake
     case started(InstanceStart)
@@ -174,6 +177,13 @@ public enum Event: Hashable, Sendable {
     case grantAsked(RequestID, GrantRequest)
     /// What a member answered to ours.
     case grantAnswered(EffectID, String, GrantAnswer)
+
+    /// What came of something at the other store.
+    case other(OtherStoreEvent)
+    /// Something was told by a store, the first or a later one that this instance lives on; see `World.storeNumber`.
+    case from(store: Int, Event)
+    /// The other store of this migration can be reached from here; nil: of none any more.
+    case prepared(String?, store: String?)
 
     case asked(RequestID, OperatorRequest)
     /// SIGTERM or SIGINT: hand over what is led, stop, leave.

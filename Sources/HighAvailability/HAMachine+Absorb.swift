@@ -3,7 +3,14 @@ import ClusterModel
 extension HAMachine {
     /// Takes an event into the world. No effects but those that cannot wait for a rule.
     mutating func absorb(_ event: Event) {
+        if let id = event.storeEffect, id.number <= world.storeSince { return }
         switch event {
+        case .other(let event): absorb(other: event)
+        case .from(let number, let event): if number == world.storeNumber { absorb(event) }
+        case .prepared(let id, let store):
+            world.prepared = id
+            world.preparedStore = store
+            world.nextOtherReadAt = .distantPast
         case .wake: break
         case .started(let start): absorb(start)
         case .settings(let settings):
@@ -67,7 +74,7 @@ extension HAMachine {
             world.posture = isPaused ? .paused : nil
             world.nextPostureAt = world.now
             if let term = world.term {
-                emit(.arm(term.fence, term.deadlines))
+                emit(self.armed(term))
                 if term.isFrozen { emit(.posture(.stopping)) }
             }
         case .guardArmed(let fence):
@@ -191,6 +198,9 @@ extension HAMachine {
         world.marker = start.marker.flatMap { $0.timeline.number > 0 ? $0 : nil }
         world.cachedConfiguration = start.cachedConfiguration
         world.hasSavedSession = start.hasSavedSession
+        if let record = start.migration {
+            if record.isOver { world.movedTo = record.id } else { world.prepared = record.id }
+        }
         absorb(grants: start.grants)
         if let marker = world.marker { world.newestFence = max(world.newestFence, marker.fence) }
         absorb(server: start.server)

@@ -329,8 +329,9 @@ extension HAMachine {
     // MARK: - The leader's records
 
     mutating func keepRecords() {
+        // A copy that has been made is to stay what the store holds.
         guard let term = world.term, world.isLeaderEntryOurs, let view = world.view, let sample = world.sample,
-            !sample.isInRecovery, world.isServerUp, world.handover == nil
+            !sample.isInRecovery, world.isServerUp, world.handover == nil, world.copied == nil
         else { return }
         if world.now < world.nextUpkeepAt {
             wake(at: world.nextUpkeepAt)

@@ -14,7 +14,8 @@ extension HAMachine {
             world.failsafe = FailsafeState()
             return
         }
-        guard !term.isFrozen, !world.isPaused, world.isFailsafeOn, world.mayAcknowledge,
+        // Between two stores nobody is asked: which of them is lost, and whose lease the grants stand for, is not settled.
+        guard !term.isFrozen, !world.isPaused, world.isFailsafeOn, world.mayAcknowledge, world.migration == nil,
             let peers = world.failsafePeers
         else {
             world.failsafe.round = nil
@@ -134,7 +135,7 @@ extension HAMachine {
             var term = term
             term.deadlines = deadlines
             world.lease = .held(term)
-            emit(.arm(term.fence, deadlines))
+            emit(armed(term))
         }
     }
 
@@ -167,9 +168,9 @@ extension HAMachine {
 
     /// Whether the loss of the store's lease is survived by the grants that are in force.
     mutating func survives(lossOf term: Term, _ reason: String) -> Bool {
-        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, world.isGranted else {
-            return false
-        }
+        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, world.isGranted,
+            world.migration == nil
+        else { return false }
         if world.failsafe.leaseLost == nil {
             world.failsafe.leaseLost = reason
             world.failsafe.leaseLostAt = world.now
@@ -390,7 +391,9 @@ extension HAMachine {
         if let writing = world.failsafe.writing, writing == view.failsafe, !isCommitting("failsafe") {
             world.failsafe.writing = nil
         }
-        guard world.isFailsafeOn, !world.failsafe.isActive, !isCommitting("failsafe") else { return }
+        guard world.isFailsafeOn, !world.failsafe.isActive, world.migration == nil, !isCommitting("failsafe") else {
+            return
+        }
         var wanted = [world.me: world.identity.apiURL]
         for member in view.members where member.name != world.me { wanted[member.name] = member.apiURL }
         guard wanted != view.failsafe else { return }

@@ -281,10 +281,12 @@ extension HAMachine {
             }
             world.failsafe.provenAt = sent
             if world.failsafe.lastRound > 0 { endFailsafe("the store answers, and the lease is ours") }
-            guard deadlines.end > term.deadlines.end else { return }
+            world.migration?.heldBack = deadlines
+            let deadlines = allowed(deadlines)
+            guard deadlines.end > term.deadlines.end, deadlines.covers(term.deadlines) else { return }
             term.deadlines = deadlines
             world.lease = .held(term)
-            emit(.arm(term.fence, deadlines))
+            emit(armed(term))
         case .unresolved:
             world.earlyProof = deadlines
         case .proving(let fence, _):
@@ -300,7 +302,7 @@ extension HAMachine {
         world.lease = .held(term)
         world.race = nil
         world.isSilent = false
-        emit(.arm(term.fence, term.deadlines))
+        emit(armed(term))
         record(
             "lease.acquired", .action, "the lease is ours",
             [
@@ -477,6 +479,9 @@ extension HAMachine {
         let label = world.commits.removeValue(forKey: id)
         var isCommitted = false
         if case .committed = outcome { isCommitted = true }
+        if label == "cut" { return absorb(cut: outcome) }
+        if label == "revoke" { return absorb(revocation: outcome) }
+        if label == "announce" { noteAnnounced(id, outcome) }
         if case .acquiring(id) = world.lease {
             switch outcome {
             case .committed, .unknown:

@@ -181,8 +181,12 @@ extension HAMachine {
     ) -> ClusterChange {
         // The position in the store is the one that was raced with: an answer that was long on its way may be older than
         // another's whole term.
-        var conditions: [ClusterCondition] = [.leaderAbsent, .statusVersion(view.statusVersion)]
+        var conditions: [ClusterCondition] = [
+            .leaderAbsent, .statusVersion(view.statusVersion), .migrationVersion(view.migrationVersion),
+        ]
         var writes: [ClusterWrite] = [.acquireLeader]
+        // With the entry a migration of the holder before is over; its cut-over compares the key.
+        if view.migration?.state == .leaving { writes.append(.putMigration(nil)) }
         if view.syncVersion != nil { conditions.append(.syncVersion(view.syncVersion)) }
         if let request, view.failover == request {
             conditions.append(.failoverVersion(view.failoverVersion))

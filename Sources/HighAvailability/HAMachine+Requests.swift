@@ -61,6 +61,7 @@ extension HAMachine {
                 ClusterChange(
                     if: [.configurationVersion(view.configurationVersion)], [.putConfiguration(merged)]), "request")
             world.pending.append(pending)
+        case .migrate(let migration): absorb(migrate: id, migration)
         case .replaceConfiguration(let document):
             var pending = pendingRequest(id, request)
             pending.document = .object(document)

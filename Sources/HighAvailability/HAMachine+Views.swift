@@ -16,6 +16,13 @@ extension HAMachine {
         storeAnswered()
         world.glimpsedAt = world.now
         world.viewSeenAt = world.now
+        if absorb(mark: view) { return }
+        var view = view
+        if world.movedAway != nil {
+            // What it says of a leader and of a pause is of the past.
+            view.leader = nil
+            view.configuration?["pause"] = nil
+        }
         if view.problems != world.view?.problems ?? [], !view.problems.isEmpty {
             record(
                 "store.unreadable", .warning, "the store holds what cannot be read; it is left out",
@@ -136,7 +143,8 @@ extension HAMachine {
             if world.isLeaderEntryOurs, let leader = view.leader, !world.endedTerms.contains(leader.fence),
                 !world.isOld(leader.fence), world.liveGrant == nil,
                 world.sitsOutLostGrants == nil || world.mayAcknowledge,
-                view.member(world.me)?.session == world.sessionFacts?.id, world.publishedMember != nil
+                view.member(world.me)?.session == world.sessionFacts?.id, world.publishedMember != nil,
+                !clearsMarkFirst(view)
             {
                 record(
                     "lease.resumed", .action, "the leader entry is ours by the session taken up again",

@@ -32,7 +32,9 @@ public struct HAMachine: Sendable {
         Rule(ask: LeaseRules.ending),
         Rule(ask: LeaseRules.ownedWithoutTerm),
         Rule(ask: FailsafeRules.retake),
+        Rule(ask: MigrationRules.cutting),
         Rule(ask: StoppingRules.stopping),
+        Rule(ask: MigrationRules.movedAway),
         Rule(ask: IdentityRules.otherCluster),
         Rule(ask: IdentityRules.standbyBeforePrimary),
         Rule(ask: LeaseRules.writableWithoutLease),
@@ -46,6 +48,7 @@ public struct HAMachine: Sendable {
         Rule(ask: FailsafeRules.granted),
         Rule(ask: FailsafeRules.returned),
         Rule(ask: FailsafeRules.oldLeader),
+        Rule(ask: MigrationRules.notHereYet),
         Rule(ask: BootstrapRules.finish),
         Rule(ask: BootstrapRules.noData),
         Rule(ask: FailsafeRules.leading),
@@ -76,6 +79,7 @@ public struct HAMachine: Sendable {
             keepFailsafe()
             guard decide() else { break }
         }
+        keepMigration()
         keepReading()
         keepSampling()
         keepRace()
@@ -164,6 +168,9 @@ public struct HAMachine: Sendable {
         status.nextRunBy = reaction.wakeAt
         status.decisions = recent
         status.checkpointAfterPromotePending = world.checkpointPending
+        status.storeMigration = StoreMigrationStatus(
+            prepared: world.prepared, movedTo: world.movedTo, running: world.migration?.id, step: world.migration?.step,
+            movedAway: world.movedAway?.id)
         return status
     }
 }

@@ -12,6 +12,8 @@ public enum OperatorRequest: Hashable, Sendable {
     case reinitialize(force: Bool, fromLeader: Bool)
     case patchConfiguration(JSONObject)
     case replaceConfiguration(JSONObject)
+    /// Move the cluster to the store that the members were told of under this name; the leader does.
+    case migrate(String)
 
     /// The endpoint's word, for logs.
     public var name: String {
@@ -23,6 +25,7 @@ public enum OperatorRequest: Hashable, Sendable {
         case .cancelRestart: "cancel restart"
         case .reinitialize: "reinitialize"
         case .patchConfiguration, .replaceConfiguration: "configuration"
+        case .migrate: "store migration"
         }
     }
 }

@@ -167,6 +167,25 @@ public struct World: Sendable {
     /// The lifetime that the session was opened with.
     public var sessionLifetime: Duration?
 
+    // Another store.
+    /// Counts the stores that this instance has lived on: signals of an earlier one are no news.
+    public var storeNumber = 0
+    /// What was asked up to this effect was asked of an earlier store.
+    public var storeSince: UInt64 = 0
+    /// The migration that this member knows the other store of.
+    public var prepared: String?
+    /// That store, in words.
+    public var preparedStore: String?
+    /// The migration that brought the cluster to the present store.
+    public var movedTo: String?
+    /// The store has been left for one that this member was not told of.
+    public var movedAway: MigrationMark?
+    public var migration: StoreMigration?
+    /// The old store's content as it was copied.
+    public var copied: ClusterView?
+    public var otherReadInFlight: EffectID?
+    public var nextOtherReadAt: Instant = .distantPast
+
     // The lease.
     public var lease: LeasePhase = .none
     public var renewInFlight: EffectID?

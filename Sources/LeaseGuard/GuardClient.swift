@@ -84,12 +84,13 @@ public final class GuardClient: Sendable {
 
     /// Moves the deadline. From any thread; waits for nobody but another caller of these three, for nanoseconds.
     ///
-    /// The first deadline of a term is answered by the report `.armed`, a refused one by `.refused`.
+    /// The first deadline of a term is answered by the report `.armed`, a refused one by `.refused`. `succeeds`: the
+    /// holding that PostgreSQL runs under goes on under this term, of a later era, in another store.
     /// - Returns: false, and nothing is written, if the deadline would shrink, its term is older, over or frozen, its
     ///   instants are out of order, or the connection has ended.
     @discardableResult
-    public func arm(_ deadline: GuardDeadline) -> Bool {
-        connection.page.arm(deadline)
+    public func arm(_ deadline: GuardDeadline, succeeds: Bool = false) -> Bool {
+        connection.page.arm(deadline, succeeds: succeeds)
     }
 
     /// The term's deadlines stand from here on as they are. Answered by `.status` with `isFrozen`.

@@ -50,7 +50,7 @@ final class GuardPage: Sendable {
         }
     }
 
-    func arm(_ deadline: GuardDeadline) -> Bool {
+    func arm(_ deadline: GuardDeadline, succeeds: Bool = false) -> Bool {
         let term = deadline.term.raw
         let taken = offered.withLock { offered in
             let last = offered.offer
@@ -69,7 +69,7 @@ final class GuardPage: Sendable {
             offered.offer.kill = deadline.kill.nanoseconds
             offered.offer.end = deadline.end.nanoseconds
             offered.offer.granted = deadline.granted.nanosecondsClamped
-            offered.offer.flags = 0
+            offered.offer.flags = succeeds ? MG_OFFER_SUCCEEDS : 0
             mg_page_offer(page, &offered.offer)
             return true
         }

@@ -25,4 +25,8 @@ struct AgentAPI: AgentControl {
     func freshView(within limit: Duration) async -> ClusterView? { await agent.freshView(within: limit) }
 
     func statusChanges() -> AsyncStream<Void> { agent.statusChanges() }
+
+    func prepareMigration(_ body: JSONObject) async -> OperatorAnswer { await agent.prepareMigration(body) }
+
+    func forgetMigration(_ id: String) async -> OperatorAnswer { await agent.forgetMigration(id) }
 }

@@ -35,6 +35,10 @@ public struct CommandEnvironment: Sendable {
     var openStore: @Sendable (_ path: String) throws -> OpenedStore = { path in
         throw CommandFailure("\(path): this program has no store plugins")
     }
+    /// The store section of a file; the environment's variables do not count, nor the rest of it.
+    var readStoreSection: @Sendable (_ path: String) throws -> (name: String, section: JSONValue) = { path in
+        throw CommandFailure("\(path): this program has no store plugins")
+    }
     /// Looks at everything that an agent with this configuration file depends on; the store may take so long.
     var examine: @Sendable (_ path: String, _ limit: Duration) async throws -> DoctorFacts = { path, _ in
         throw CommandFailure("\(path): this program has no store plugins")

@@ -45,6 +45,22 @@ enum ConfigurationReading {
         return complaints
     }
 
+    /// The one store section of a file, checked by its plugin.
+    static func storeSection(_ path: String, plugins: PluginRegistry) throws -> (name: String, section: JSONValue) {
+        let loaded = ConfigurationLoader.loadForOperator(
+            path: path, environment: [:], knownStores: plugins.stores.map(\.section))
+        guard let settings = loaded.settings else {
+            let errors = loaded.complaints.filter { $0.severity == .error }
+            throw CommandFailure(errors.map(\.description).joined(separator: "\n"))
+        }
+        guard let factory = plugins.store(section: settings.store.name) else {
+            throw CommandFailure("\(path): no plugin owns the store section '\(settings.store.name)'")
+        }
+        let errors = factory.check(settings.store.node).filter { $0.severity == .error }
+        if !errors.isEmpty { throw CommandFailure(errors.map(\.description).joined(separator: "\n")) }
+        return (settings.store.name, settings.store.node.json)
+    }
+
     /// All that `matriarch doctor` judges.
     static func examine(_ path: String, within limit: Duration, plugins: PluginRegistry) async -> DoctorFacts {
         let loaded = ConfigurationLoader.load(

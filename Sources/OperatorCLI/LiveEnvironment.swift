@@ -44,6 +44,7 @@ extension CommandEnvironment {
             makeAPI: { configuration in try RESTClusterAPI(configuration) },
             validate: { path, host in ConfigurationReading.validate(path, host: host, plugins: plugins) },
             openStore: { path in try ConfigurationReading.openStore(path, plugins: plugins) },
+            readStoreSection: { path in try ConfigurationReading.storeSection(path, plugins: plugins) },
             examine: { path, limit in
                 await ConfigurationReading.examine(path, within: limit, plugins: plugins)
             },

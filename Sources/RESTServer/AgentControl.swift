@@ -29,4 +29,20 @@ public protocol AgentControl: Sendable {
 
     /// A tick whenever the status changed, coalesced: who gets one looks at `status()`.
     func statusChanges() -> AsyncStream<Void>
+
+    /// Opens the store that a migration would go to, and keeps its section, which may hold secrets.
+    func prepareMigration(_ body: JSONObject) async -> OperatorAnswer
+
+    /// Forgets it again.
+    func forgetMigration(_ id: String) async -> OperatorAnswer
+}
+
+extension AgentControl {
+    public func prepareMigration(_ body: JSONObject) async -> OperatorAnswer {
+        OperatorAnswer(.notProcessable, "this agent moves to no other store")
+    }
+
+    public func forgetMigration(_ id: String) async -> OperatorAnswer {
+        OperatorAnswer(.notFound, "no migration of that name is prepared here")
+    }
 }

@@ -18,6 +18,7 @@ struct RequestHandler: Sendable {
         var configuration: Duration = .seconds(30)
         var grant: Duration = .seconds(5)
         var reload: Duration = .seconds(30)
+        var migration: Duration = .seconds(90)
         /// Hand-overs: what the contract says, twice the loop's wait, at least 20 s.
         func handOver(_ status: AgentStatus) -> Duration { max(.seconds(10), status.loopWait) * 2 }
     }
@@ -68,6 +69,7 @@ struct RequestHandler: Sendable {
             return .json(.object(JSONObject(members)))
         case "metrics":
             return .text(MetricsDocument.make(status: control.status(), now: now()), type: "text/plain")
+        case "store" where request.path == "/store/migration": return .json(.object(migration()))
         case "decisions": return .json(.object(decisions(request.query)))
         case "peer" where request.path == "/peer/stream":
             return RESTAnswer(status: 200, contentType: "application/x-ndjson", body: .peerStream)
@@ -117,7 +119,8 @@ struct RequestHandler: Sendable {
         let endpoint = "\(request.method) \(segment)"
         switch endpoint {
         case "PATCH config", "PUT config", "POST switchover", "POST failover", "DELETE switchover", "POST restart",
-            "DELETE restart", "POST reinitialize", "POST reload", "POST failsafe", "POST sigterm", "POST citus":
+            "DELETE restart", "POST reinitialize", "POST reload", "POST failsafe", "POST sigterm", "POST citus",
+            "PUT store", "POST store", "DELETE store":
             // The members' list is not asked for the failsafe: the view of the cluster may be what is missing.
             let members: (@Sendable () async -> [String])? = endpoint == "POST failsafe" ? nil : memberAddresses
             if var refusal = await access().refusal(of: request, memberHosts: members) {
@@ -168,6 +171,9 @@ struct RequestHandler: Sendable {
         case "POST reinitialize":
             let body = try await body(of: request, isOptional: true)
             return await perform(OperatorBodies.reinitialize(body), request, within: patience.configuration)
+        case "PUT store", "POST store", "DELETE store":
+            guard request.path == "/store/migration" else { return .errorPage(404) }
+            return await migrate(request, try await body(of: request))
         case "POST reload": return await reload(request)
         case "POST sigterm": return .text("shutdown is not available on this system", status: 202)
         case "POST failsafe":
@@ -193,6 +199,35 @@ struct RequestHandler: Sendable {
         if let document = answer.document { return .json(document, status: answer.code.rawValue) }
         if answer.text.isEmpty, !answer.isSuccess { return .errorPage(answer.code.rawValue) }
         return .text(answer.text, status: answer.code.rawValue)
+    }
+
+    /// PUT makes a member ready, POST begins (the leader's), DELETE forgets. The body is never logged: it may hold secrets.
+    private func migrate(_ request: RESTRequest, _ body: JSONObject) async -> RESTAnswer {
+        guard let id = body["id"]?.string, !id.isEmpty else { return .text("'id' is missing", status: 400) }
+        if request.method == "POST" { return await perform(.migrate(id), request, within: patience.migration) }
+        logger.notice(
+            request.method == "PUT" ? "told of a store to move to" : "asked to forget a store to move to",
+            metadata: ["client": "\(request.clientAddress ?? "?")", "migration": "\(id)"])
+        let isPreparing = request.method == "PUT"
+        let answer = await withDeadline(patience.configuration) { [control] in
+            if isPreparing { await control.prepareMigration(body) } else { await control.forgetMigration(id) }
+        }
+        guard let answer else { return .text("it is still going on", status: 503) }
+        return .text(answer.text, status: answer.code.rawValue)
+    }
+
+    /// How this member stands to a migration; no secret is in it.
+    private func migration() -> JSONObject {
+        let status = control.status()
+        let migration = status.storeMigration
+        func text(_ text: String?) -> JSONValue { text.map(JSONValue.string) ?? .null }
+        return [
+            "name": .string(status.name), "scope": .string(status.scope), "prepared": text(migration.prepared),
+            "moved": text(migration.movedTo), "running": text(migration.running), "step": text(migration.step),
+            "left_behind": text(migration.movedAway), "leader": text(status.view?.leader?.name),
+            "mark": text(status.view?.migration?.state.rawValue), "mark_id": text(status.view?.migration?.id),
+            "term": text(status.term?.description),
+        ]
     }
 
     private func reload(_ request: RESTRequest) async -> RESTAnswer {

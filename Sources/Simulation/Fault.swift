@@ -13,6 +13,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case slowStart, slowPromotion, hangingStop, failingStart, diskFull, heldReplication, rewindImpossible
     // Operators.
     case switchover, failover, restart, reinitialize, changeConfiguration, pause, stopAgent
+    // To another store, and one of the two out of reach.
+    case migrate, oneStoreOutage, cutOneStore
     // The store away for many leases, emptied, set back: drawn apart from the others.
     case storeLost, storeEmptied, storeSetBack
     // Residual risks: tried only when asked for, and counted apart.
@@ -21,11 +23,16 @@ package enum FaultKind: String, CaseIterable, Sendable {
     /// What no rule covers (safety rules, section 9): measured, not promised.
     package var isResidual: Bool { self == .freezeGuardAndServer || self == .pauseHost }
 
+    /// Those of a cluster that moves to another store: they come beside the others, see `Scenario`.
+    package var isOfMigrations: Bool { self == .migrate || self == .oneStoreOutage || self == .cutOneStore }
+
     /// The store is not what it was.
     package var isStoreLoss: Bool { self == .storeLost || self == .storeEmptied || self == .storeSetBack }
 
     /// Those that a run draws from unless it is told otherwise.
-    package static var usual: [FaultKind] { allCases.filter { !$0.isResidual && !$0.isStoreLoss } }
+    package static var usual: [FaultKind] {
+        allCases.filter { !$0.isResidual && !$0.isStoreLoss && !$0.isOfMigrations }
+    }
 }
 
 /// One fault of a plan: what, on whom, when and for how long.

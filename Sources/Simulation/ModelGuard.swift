@@ -15,7 +15,7 @@ package struct ModelGuard {
     var hasPromoted = false
     var graceUntil: Instant?
     /// What the agent wrote into the page while the guard was stopped.
-    var unread: (fence: Fence, deadlines: LeaseDeadlines)?
+    var unread: (fence: Fence, deadlines: LeaseDeadlines, succeeds: Bool)?
 
     var isArmed: Bool { term != nil && deadlines != nil }
 }

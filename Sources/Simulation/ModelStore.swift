@@ -43,6 +43,7 @@ package struct ModelStore {
     package var promotions: Entry<PromotionRecords>?
     package var failsafe: Entry<[String: String]>?
     package var eraEntry: Entry<UInt32>?
+    package var migration: Entry<MigrationMark>?
     /// Who held the leader entry, one after another.
     package var terms: [(name: String, fence: Fence)] = []
 
@@ -149,6 +150,8 @@ package struct ModelStore {
         view.historyVersion = history?.version
         view.promotions = promotions?.value ?? PromotionRecords()
         view.promotionsVersion = promotions?.version
+        view.migration = migration?.value
+        view.migrationVersion = migration?.version
         return view
     }
 
@@ -191,6 +194,7 @@ package struct ModelStore {
         case .historyVersion(let version): return compare(history?.version, version, "history")
         case .memberVersion(let member, let version): return compare(members[member]?.version, version, member)
         case .eraVersion(let version): return compare(eraEntry?.version, version, "era")
+        case .migrationVersion(let version): return compare(migration?.version, version, "migration")
         }
     }
 
@@ -233,6 +237,18 @@ package struct ModelStore {
         case .putPromotions(let value): put(&promotions, value)
         case .putFailsafe(let value): put(&failsafe, value)
         case .putEra(let value): put(&eraEntry, value)
+        case .removeSync: sync = nil
+        case .putMigration(let value?): put(&migration, value)
+        case .putMigration(nil): migration = nil
+        case .removeCopy:
+            initialize = nil
+            configuration = nil
+            status = nil
+            history = nil
+            promotions = nil
+            sync = nil
+            eraEntry = nil
+            migration = nil
         }
     }
 

@@ -63,6 +63,8 @@ package struct Scenario: Sendable {
         package var store: String?
         /// Faults in one run at most.
         package var steps = 10
+        /// Whether some runs move the cluster to another store.
+        package var migrations = true
 
         package init() {}
     }
@@ -103,6 +105,7 @@ package struct Scenario: Sendable {
         scenario.faults = faults(kinds, scenario, limits, &random)
         if random.percent(40) { scenario.staysBroken = random.below(scenario.members) }
         drawLosses(&scenario, limits, &random)
+        if limits.migrations { addMigrations(to: &scenario) }
         return scenario
     }
 
@@ -120,6 +123,30 @@ package struct Scenario: Sendable {
                     target: random.below(scenario.members), choice: random.next()))
         }
         scenario.faults.sort { $0.at < $1.at }
+    }
+
+    /// In half of the runs without a failsafe and a lost store the cluster moves, some times, among whatever else happens.
+    /// Drawn apart, so that the rest of a seed's scenario is what it was before there were migrations.
+    private static func addMigrations(to scenario: inout Scenario) {
+        var random = SplitMix(seed: scenario.seed &* 0xA076_1D64_78BD_642F ^ 0x516)
+        guard !scenario.hasFailsafe, !scenario.faults.contains(where: { $0.kind.isStoreLoss }), random.percent(50)
+        else { return }
+        let last = (scenario.faults.last?.at ?? .zero) + .milliseconds(500)
+        for _ in 0..<(1 + random.below(3)) {
+            let at = random.duration(upTo: last)
+            scenario.faults.append(Fault(.migrate, at: at, lasts: .milliseconds(10), target: 0, choice: random.next()))
+            guard random.percent(40) else { continue }
+            // One of the two stores fails, for somebody or for all, somewhere between the first step and the last.
+            let kind = random.pick([FaultKind.oneStoreOutage, .cutOneStore]) ?? .oneStoreOutage
+            scenario.faults.append(
+                Fault(
+                    kind, at: at + random.duration(upTo: .milliseconds(400)),
+                    lasts: random.duration(upTo: scenario.ttl * 3 / 2), target: random.below(scenario.members),
+                    choice: random.next()))
+        }
+        scenario.faults.sort { $0.at < $1.at }
+        // A member that is dead at the wrong moment has to be told by hands, which takes its time.
+        scenario.staysBroken = nil
     }
 
     private static func store(named name: String?, _ random: inout SplitMix) -> StoreModel {

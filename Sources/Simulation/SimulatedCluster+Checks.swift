@@ -26,8 +26,8 @@ extension SimulatedCluster {
             if first == nil { first = member }
             if writers > 1 {
                 complain("\(first?.name ?? "") and \(member.name) can both acknowledge")
-            } else if !isStoreStopped, !store.wasLeaderDeleted, store.leader?.value.name != member.name,
-                now >= member.backedUntil
+            } else if !isStoreStopped, !stoppedStores.contains(ruling), !store.wasLeaderDeleted,
+                store.leader?.value.name != member.name, now >= member.backedUntil
             {
                 complain("\(member.name) can acknowledge and \(store.leader?.value.name ?? "nobody") holds the lease")
             }
@@ -51,7 +51,8 @@ extension SimulatedCluster {
     func judgeDeadline(_ member: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
         let end = member.global(deadlines.end)
         if judgeGrants(member, deadlines) { return }
-        guard let id = member.session, let session = store.sessions[id], store.leader?.value.session == id else {
+        guard let id = member.sessions[ruling], let session = store.sessions[id], store.leader?.value.session == id
+        else {
             return
         }
         if end > session.promised, end > member.backedUntil {
@@ -130,7 +131,7 @@ extension SimulatedCluster {
             primary.machine?.world.term != nil
         else { return false }
         for member in living {
-            guard member.machine != nil, store.members[member.name] != nil else { return false }
+            guard member.machine != nil, member.home == ruling, store.members[member.name] != nil else { return false }
             if member === primary { continue }
             guard member.postgres.isStreaming, member.postgres.branch == primary.postgres.branch else { return false }
         }

@@ -34,32 +34,35 @@ extension SimulatedCluster {
         switch effect {
         case .openSession(let id, _, let resume): openSession(node, id, resume)
         case .closeSession(let abandon):
-            if !abandon, let session = node.session, node.storeReachable, !isStoreStopped {
-                if store.end(session) { signalAll() }
-            }
-            node.session = nil
+            endSession(node, node.home, abandon)
         case .read(let id, let scope): read(node, id, scope, fault)
         case .commit(let id, let change):
             let name = node.name
-            let isSeen = change.writes.contains { store.model.tells($0) }
+            let number = node.home
+            let isSeen = change.writes.contains { stores[number].model.tells($0) }
             let known = node.machine?.world.newestFence ?? .none
             commit(
-                node, fault, isSeen,
+                node, number, fault, isSeen,
                 { [unowned self] in
                     let isAcquire = change.writes.contains { if case .acquireLeader = $0 { true } else { false } }
-                    let before = self.store.failover?.value
-                    let outcome = self.store.commit(change, name: name, session: $0, at: self.now)
-                    if isAcquire, case .committed = outcome { self.acquired(node, before, known) }
+                    let before = self.stores[number].failover?.value
+                    let outcome = self.stores[number].commit(change, name: name, session: $0, at: self.now)
+                    if isAcquire, case .committed = outcome { self.acquired(node, number, before, known) }
+                    if case .committed = outcome { self.noteMoved(change, number) }
                     return outcome
                 }, { .committed(id, $0) })
         case .release(let id):
             if node.canAcknowledge { complain("\(node.name): release while writable") }
+            let number = node.home
             commit(
-                node, fault, true,
-                { [unowned self] session in session.map { self.store.release($0) } ?? .notSent("no session") },
+                node, number, fault, true,
+                { [unowned self] session in session.map { self.stores[number].release($0) } ?? .notSent("no session") },
                 { .released(id, $0) })
-        case .renew(let id, let holding, let within): renew(node, id, holding, within, fault)
+        case .renew(let id, let holding, let within):
+            renew(node, node.home, holding, within, fault) { .renewed(id, $0) }
+        case .other(let effect): carryOut(node, effect, fault)
         case .arm(let fence, let deadlines): arm(node, fence, deadlines)
+        case .succeed(let fence, let deadlines): arm(node, fence, deadlines, succeeds: true)
         case .endTerm: endTerm(node)
         case .posture(let posture): setPosture(node, posture)
         case .stopServer(let mode): stopServer(node, mode)
@@ -111,7 +114,10 @@ extension SimulatedCluster {
     }
 
     /// The leader entry is this member's now: how much it may have missed is settled at this moment.
-    private func acquired(_ node: SimulatedMember, _ request: FailoverRequest?, _ known: Fence) {
+    private func acquired(
+        _ node: SimulatedMember, _ number: Int, _ request: FailoverRequest?, _ known: Fence
+    ) {
+        let store = stores[number]
         let terms = store.terms.suffix(2).map(\.fence)
         // Who has not heard of it before the store lost it, or lost the memory on its own disk, cannot know.
         if terms.count == 2, terms[1] <= terms[0], known >= terms[0] || exchangedAt == .distantPast {
@@ -141,102 +147,129 @@ extension SimulatedCluster {
 
     // MARK: - Store
 
-    private func answers(_ node: SimulatedMember) -> Bool { node.storeReachable && !isStoreStopped }
+    func endSession(_ node: SimulatedMember, _ number: Int, _ abandon: Bool) {
+        if !abandon, let session = node.sessions[number], answers(node, number) {
+            if stores[number].end(session) { signalAll(number) }
+        }
+        node.sessions[number] = nil
+    }
 
     private func openSession(_ node: SimulatedMember, _ id: EffectID, _ resume: Bool) {
-        guard answers(node) else {
-            deliver(node, .sessionFailed(id, "no server answers"), after: .milliseconds(500))
+        openSession(
+            node, node.home, resume, failed: { .sessionFailed(id, $0) }, opened: { .sessionOpened(id, $0) })
+    }
+
+    func openSession(
+        _ node: SimulatedMember, _ number: Int, _ resume: Bool, failed: @escaping (String) -> Event,
+        opened: @escaping (SessionFacts) -> Event
+    ) {
+        guard answers(node, number), stores.indices.contains(number) else {
+            deliver(node, failed("no server answers"), after: .milliseconds(500))
             return
         }
         let instance = node.instance
         after(storeDelay) { [unowned self, unowned node] in
             guard node.instance == instance else { return }
-            guard self.answers(node), node.machine != nil else {
-                self.deliver(node, .sessionFailed(id, "no server answers"))
+            guard self.answers(node, number), node.machine != nil else {
+                self.deliver(node, failed("no server answers"))
                 return
             }
             var isResumed = false
-            if resume, let session = node.session, self.store.sessions[session] != nil,
-                self.store.touch(session, at: self.now)
+            if resume, let session = node.sessions[number], self.stores[number].sessions[session] != nil,
+                self.stores[number].touch(session, at: self.now)
             {
                 isResumed = true
             } else {
-                node.session = self.store.open(lifetime: self.ttl, at: self.now)
+                node.sessions[number] = self.stores[number].open(lifetime: self.ttl, at: self.now)
             }
-            node.connection += 1
-            node.proofs = []
-            self.beat(node, node.instance, node.session)
+            node.connections[number, default: 0] += 1
+            node.proofs[number] = []
+            self.beat(node, number, node.instance, node.sessions[number])
             let isBehind = node.isViaFollower
             self.deliver(
                 node,
-                .sessionOpened(
-                    id,
+                opened(
                     SessionFacts(
-                        id: node.session ?? SessionID(""), granted: self.ttl,
+                        id: node.sessions[number] ?? SessionID(""), granted: self.ttl,
                         renewalInterval: isBehind ? self.ttl / 6 : self.ttl / 4, isResumed: isResumed,
-                        needsIdleRenewal: !self.store.model.beatsByItself, intervalsBehind: isBehind ? 2 : 0)),
+                        needsIdleRenewal: !self.stores[number].model.beatsByItself, intervalsBehind: isBehind ? 2 : 0)),
                 after: .milliseconds(1))
         }
     }
 
     /// The store's clock is looked at when a session may end, whatever else happens.
-    private func touch(_ session: SessionID) -> Bool {
-        guard store.touch(session, at: now) else { return false }
-        if let end = store.sessions[session]?.expiresAt { at(end) {} }
+    private func touch(_ session: SessionID, _ number: Int) -> Bool {
+        guard stores[number].touch(session, at: now) else { return false }
+        if let end = stores[number].sessions[session]?.expiresAt { at(end) {} }
         return true
     }
 
     /// The client library's own heartbeats keep the session, as long as the process runs and the store is reached.
-    private func beat(_ node: SimulatedMember, _ instance: Int, _ session: SessionID?) {
-        guard let session, node.instance == instance, node.session == session, !node.isHostDown else { return }
-        if answers(node), !node.isFrozen, !node.isHostPaused {
-            guard store.sessions[session] != nil else {
-                node.session = nil
-                deliver(node, .sessionLost("it expired"))
+    private func beat(_ node: SimulatedMember, _ number: Int, _ instance: Int, _ session: SessionID?) {
+        guard let session, node.instance == instance, node.sessions[number] == session, !node.isHostDown else { return }
+        if answers(node, number), !node.isFrozen, !node.isHostPaused {
+            guard stores[number].sessions[session] != nil else {
+                node.sessions[number] = nil
+                if number == node.home {
+                    tell(node, .sessionLost("it expired"))
+                } else if number > node.home {
+                    deliver(node, .other(.sessionLost("it expired")))
+                }
                 return
             }
-            if store.model.beatsByItself { _ = touch(session) }
+            if stores[number].model.beatsByItself { _ = touch(session, number) }
         }
-        if let next = store.sessions[session]?.expiresAt { at(next) {} }
-        after(ttl / 3) { [unowned self, unowned node] in self.beat(node, instance, session) }
+        if let next = stores[number].sessions[session]?.expiresAt { at(next) {} }
+        after(ttl / 3) { [unowned self, unowned node] in self.beat(node, number, instance, session) }
     }
 
     private func read(_ node: SimulatedMember, _ id: EffectID, _ scope: ReadScope, _ fault: Mishap?) {
-        let asked = node.local(now)
-        guard answers(node), node.session != nil else {
+        guard node.session != nil else {
             deliver(node, .viewFailed(id, "no server answers"), after: .milliseconds(200))
+            return
+        }
+        read(node, node.home, fault, failed: { .viewFailed(id, $0) }) { view in
+            if case .glimpse = scope { return .glimpse(id, view.glimpse) }
+            return .view(id, view)
+        }
+    }
+
+    func read(
+        _ node: SimulatedMember, _ number: Int, _ fault: Mishap?, failed: @escaping (String) -> Event,
+        _ seen: @escaping (ClusterView) -> Event
+    ) {
+        let asked = node.local(now)
+        guard answers(node, number), stores.indices.contains(number) else {
+            deliver(node, failed("no server answers"), after: .milliseconds(200))
             return
         }
         var back = storeDelay / 2 + node.answersLate
         switch fault {
         case .late(let delay)?: back = back + delay
         case .answerLost?, .lost?, .notSent?:
-            deliver(node, .viewFailed(id, "timed out"), after: .seconds(1))
+            deliver(node, failed("timed out"), after: .seconds(1))
             return
         case .crashBefore?, .crashAfter?, nil: break
         }
         after(storeDelay / 2) { [unowned self, unowned node] in
-            guard self.answers(node) else {
-                self.deliver(node, .viewFailed(id, "timed out"), after: .seconds(1))
+            guard self.answers(node, number) else {
+                self.deliver(node, failed("timed out"), after: .seconds(1))
                 return
             }
-            if self.store.expire(at: self.now) { self.expired() }
-            node.knownEra = max(node.knownEra, self.store.era)
-            let view = self.store.view(at: asked, known: node.knownEra)
-            if let configuration = view.configuration { node.cachedConfiguration = configuration }
-            if case .glimpse = scope {
-                self.deliver(node, .glimpse(id, view.glimpse), after: back)
-            } else {
-                self.deliver(node, .view(id, view), after: back)
-            }
+            if self.stores[number].expire(at: self.now) { self.expired(number) }
+            let era = max(node.knownEras[number] ?? 0, self.stores[number].era)
+            node.knownEras[number] = era
+            let view = self.stores[number].view(at: asked, known: era)
+            if number == node.home, let configuration = view.configuration { node.cachedConfiguration = configuration }
+            self.deliver(node, seen(view), after: back)
         }
     }
 
-    private func commit(
-        _ node: SimulatedMember, _ fault: Mishap?, _ isSeen: Bool, _ apply: @escaping (SessionID?) -> ChangeOutcome,
-        _ event: @escaping (ChangeOutcome) -> Event
+    func commit(
+        _ node: SimulatedMember, _ number: Int, _ fault: Mishap?, _ isSeen: Bool,
+        _ apply: @escaping (SessionID?) -> ChangeOutcome, _ event: @escaping (ChangeOutcome) -> Event
     ) {
-        guard answers(node), let session = node.session else {
+        guard answers(node, number), let session = node.sessions[number] else {
             deliver(node, event(.notSent("no server answers")), after: .milliseconds(5))
             return
         }
@@ -245,9 +278,9 @@ extension SimulatedCluster {
             return
         }
         let delay: Duration = if case .late(let delay)? = fault { delay } else { storeDelay / 2 }
-        let connection = node.connection
+        let connection = node.connections[number]
         after(delay) { [unowned self, unowned node] in
-            guard self.answers(node), node.connection == connection else {
+            guard self.answers(node, number), node.connections[number] == connection else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
@@ -255,9 +288,12 @@ extension SimulatedCluster {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }
-            if self.store.expire(at: self.now) { self.expired() }
-            let outcome = apply(session)
-            if isSeen, case .committed = outcome { self.signalAll() }
+            if self.stores[number].expire(at: self.now) { self.expired(number) }
+            // A request of a session that has ended is refused, whoever sent it.
+            let outcome: ChangeOutcome =
+                self.stores[number].sessions[session] == nil && node.sessions[number] != session
+                ? .unknown("the session is gone") : apply(session)
+            if isSeen, case .committed = outcome { self.signalAll(number) }
             if case .answerLost? = fault {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
             } else {
@@ -266,63 +302,68 @@ extension SimulatedCluster {
         }
     }
 
-    private func renew(
-        _ node: SimulatedMember, _ id: EffectID, _ holding: Bool, _ within: Duration, _ fault: Mishap?
+    func renew(
+        _ node: SimulatedMember, _ number: Int, _ holding: Bool, _ within: Duration, _ fault: Mishap?,
+        _ renewed: @escaping (RenewalOutcome) -> Event
     ) {
         let sent = node.local(now)
-        guard answers(node), let session = node.session else {
+        guard answers(node, number), let session = node.sessions[number] else {
             // A client without a connection fails fast.
-            deliver(node, .renewed(id, .unknown("no server answers")), after: min(within, .milliseconds(100)))
+            deliver(node, renewed(.unknown("no server answers")), after: min(within, .milliseconds(100)))
             return
         }
         var back = storeDelay / 2 + node.answersLate
         switch fault {
         case .late(let delay)?: back = back + delay
         case .lost?, .notSent?:
-            deliver(node, .renewed(id, .unknown("timed out")), after: within)
+            deliver(node, renewed(.unknown("timed out")), after: within)
             return
         case .answerLost?, .crashBefore?, .crashAfter?, nil: break
         }
         after(storeDelay / 2) { [unowned self, unowned node] in
-            guard self.answers(node) else {
-                self.deliver(node, .renewed(id, .unknown("timed out")), after: within)
+            guard self.answers(node, number) else {
+                self.deliver(node, renewed(.unknown("timed out")), after: within)
                 return
             }
-            let outcome = self.prove(node, session, holding, sent)
+            let outcome = self.prove(node, number, session, holding, sent)
             if case .answerLost? = fault {
-                self.deliver(node, .renewed(id, .unknown("timed out")), after: within)
+                self.deliver(node, renewed(.unknown("timed out")), after: within)
             } else if back > within {
-                self.deliver(node, .renewed(id, .unknown("timed out")), after: within)
+                self.deliver(node, renewed(.unknown("timed out")), after: within)
             } else {
-                self.deliver(node, .renewed(id, outcome), after: back)
+                self.deliver(node, renewed(outcome), after: back)
             }
         }
     }
 
     /// What the store's majority shows at this moment.
     private func prove(
-        _ node: SimulatedMember, _ session: SessionID, _ holding: Bool, _ sent: Instant
+        _ node: SimulatedMember, _ number: Int, _ session: SessionID, _ holding: Bool, _ sent: Instant
     ) -> RenewalOutcome {
-        if store.expire(at: now) { expired() }
-        guard store.sessions[session] != nil else { return .gone("the session expired") }
+        if stores[number].expire(at: now) { expired(number) }
+        guard stores[number].sessions[session] != nil else { return .gone("the session expired") }
         if node.isViaFollower {
             // The leader's table learns of it at its next ping of the follower; should it stop before, never.
             let late = random.duration(upTo: .milliseconds(250))
             after(late) { [unowned self] in
-                if !self.isStoreStopped { _ = self.touch(session) }
+                if !self.isStoreStopped, !self.stoppedStores.contains(number) { _ = self.touch(session, number) }
             }
         } else {
-            _ = touch(session)
+            _ = touch(session, number)
         }
-        if holding, store.leader?.value.session != session || store.leader?.value.name != node.name {
+        if holding,
+            stores[number].leader?.value.session != session || stores[number].leader?.value.name != node.name
+        {
             return .gone("the leader entry is not ours")
         }
         guard node.isViaFollower else { return .proven(sent: sent, notExpiredBefore: sent + ttl) }
         // Two within one ping of the leader show no more than one.
-        if node.proofs.last.map({ sent - $0 >= .milliseconds(260) }) ?? true { node.proofs.append(sent) }
-        if node.proofs.count > 3 { node.proofs.removeFirst() }
-        guard node.proofs.count == 3 else { return .unknown("the first proofs through a follower show nothing yet") }
-        return .proven(sent: sent, notExpiredBefore: node.proofs[0] + ttl)
+        var proofs = node.proofs[number] ?? []
+        if proofs.last.map({ sent - $0 >= .milliseconds(260) }) ?? true { proofs.append(sent) }
+        if proofs.count > 3 { proofs.removeFirst() }
+        node.proofs[number] = proofs
+        guard proofs.count == 3 else { return .unknown("the first proofs through a follower show nothing yet") }
+        return .proven(sent: sent, notExpiredBefore: proofs[0] + ttl)
     }
 
     // MARK: - Peers
@@ -377,6 +418,8 @@ extension Effect {
         case .commit: "commit"
         case .renew: "renew"
         case .release: "release"
+        case .other: "other"
+        case .succeed: "succeed"
         case .arm: "arm"
         case .endTerm: "endTerm"
         case .posture: "posture"
@@ -404,6 +447,9 @@ extension Effect {
         case .read(let id, _), .commit(let id, _), .renew(let id, _, _), .release(let id), .startJob(let id, _),
             .persistMarker(let id, _), .persistGrant(let id, _), .requestGrants(let id, _, _, _), .checkpoint(let id),
             .readHistory(let id), .openSession(let id, _, _):
+            id
+        case .other(.openSession(let id, _)), .other(.read(let id)), .other(.commit(let id, _)),
+            .other(.renew(let id, _, _)):
             id
         default: nil
         }

@@ -90,6 +90,14 @@ extension SimulatedCluster {
             finally { node.answersLate = .zero }
         case .slowStart, .slowPromotion, .hangingStop, .failingStart, .diskFull, .heldReplication, .rewindImpossible:
             beginPostgresFault(fault, node)
+        case .migrate: beginMigration(fault)
+        case .oneStoreOutage:
+            let number = ruling + Int(fault.choice % 2)
+            stopOne(number)
+            finally { self.startOne(number) }
+        case .cutOneStore:
+            cutOne(node, ruling + Int(fault.choice % 2))
+            finally { self.joinStore(node) }
         case .switchover, .failover, .restart, .reinitialize, .changeConfiguration, .pause, .stopAgent:
             beginOperatorFault(fault, node, other)
         case .freezeGuardAndServer:
@@ -277,6 +285,7 @@ extension SimulatedCluster {
         wordsTwice = 0
         jitter = min(jitter, .milliseconds(3))
         storeDelay = min(storeDelay, .milliseconds(5))
+        for number in stoppedStores.sorted() { startOne(number) }
         startStore(electsLeader: false)
         takeBackPause()
         if let broken { leaveBroken(broken) }
@@ -296,7 +305,7 @@ extension SimulatedCluster {
             thawGuard(member)
             thaw(member)
             if member.isHostDown { member.isHostDown = false }
-            if !member.storeReachable { joinStore(member) }
+            if member.isStoreCut || !member.cutFrom.isEmpty { joinStore(member) }
             member.isSupervised = true
             if member.machine == nil { start(member) }
         }

@@ -3,7 +3,9 @@ import HighAvailability
 
 /// What the guard of a member does (safety rules, section 4).
 extension SimulatedCluster {
-    func arm(_ node: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines) {
+    func arm(
+        _ node: SimulatedMember, _ fence: Fence, _ deadlines: LeaseDeadlines, succeeds: Bool = false
+    ) {
         judgeDeadline(node, fence, deadlines)
         let known = node.guardian
         let local = node.local(now)
@@ -11,7 +13,7 @@ extension SimulatedCluster {
         guard known.isUp else { return }
         if node.isGuardFrozen {
             // The page is written; who would read it stands still.
-            node.guardian.unread = (fence, deadlines)
+            node.guardian.unread = (fence, deadlines, succeeds)
             return
         }
         if fence <= known.over { return refuse("the term is over") }
@@ -20,6 +22,8 @@ extension SimulatedCluster {
         if deadlines.end - local > deadlines.granted { return refuse("further away than granted") }
         if known.term == fence {
             if known.isFrozen { return }
+            if let old = known.deadlines, deadlines.end < old.end { return refuse("it would shrink") }
+        } else if succeeds, known.isArmed, !known.isFrozen {
             if let old = known.deadlines, deadlines.end < old.end { return refuse("it would shrink") }
         } else if node.postgres.run != nil, known.isEnforced, known.posture != .paused, known.posture != .failsafe {
             return refuse("PostgreSQL still runs under another term")

@@ -24,7 +24,9 @@ extension SimulatedCluster {
             identity: identity, settings: node.settings,
             at: Moment(now: node.local(now), wall: wall, random: random.next()))
         node.guardian.isUp = true
-        if !resume { node.session = nil }
+        node.home = node.recordedHome
+        node.firstHome = node.home
+        if !resume { node.sessions = [:] }
         node.isFrozen = false
         node.inbox = []
         let adopted = node.postgres.run?.isAdopted ?? false
@@ -32,7 +34,7 @@ extension SimulatedCluster {
             node.postgres.run == nil ? .down(node.postgres.data, exit: nil) : .running(pid: 1, isAdopted: adopted)
         let begin = InstanceStart(
             server: server, marker: marker ? node.marker : nil, cachedConfiguration: node.cachedConfiguration,
-            hasSavedSession: resume, grants: grantFile(node))
+            hasSavedSession: resume, grants: grantFile(node), migration: record(of: node))
         deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
@@ -127,9 +129,9 @@ extension SimulatedCluster {
             if node.instance == instance { self.empty(inboxOf: node) }
         }
         deliver(node, .wake, after: .milliseconds(2))
-        if let session = node.session, store.sessions[session] == nil, !isStoreStopped, node.storeReachable {
+        if let session = node.session, stores[node.home].sessions[session] == nil, answers(node, node.home) {
             node.session = nil
-            deliver(node, .sessionLost("it expired"), after: .milliseconds(5))
+            tell(node, .sessionLost("it expired"), after: .milliseconds(5))
         }
         after(.milliseconds(5)) { [unowned self, unowned node] in self.greet(node) }
     }
@@ -176,7 +178,7 @@ extension SimulatedCluster {
         node.isGuardFrozen = false
         if let unread = node.guardian.unread {
             node.guardian.unread = nil
-            arm(node, unread.fence, unread.deadlines)
+            arm(node, unread.fence, unread.deadlines, succeeds: unread.succeeds)
         }
         catchUp(node)
     }
@@ -250,22 +252,24 @@ extension SimulatedCluster {
     // MARK: - Network
 
     package func cutStore(_ node: SimulatedMember) {
-        guard node.storeReachable else { return }
-        node.storeReachable = false
-        node.proofs = []
-        deliver(node, .storeDisconnected("connection lost"), after: .milliseconds(5))
+        guard !node.isStoreCut else { return }
+        node.isStoreCut = true
+        node.proofs = [:]
+        tell(node, .storeDisconnected("connection lost"), after: .milliseconds(5))
     }
 
     package func joinStore(_ node: SimulatedMember) {
-        node.storeReachable = true
-        guard !isStoreStopped else { return }
-        if store.expire(at: now) { expired() }
-        if let session = node.session, store.sessions[session] == nil {
+        node.isStoreCut = false
+        node.cutFrom = []
+        guard answers(node, node.home) else { return }
+        let number = node.home
+        if stores[number].expire(at: now) { expired(number) }
+        if let session = node.session, stores[number].sessions[session] == nil {
             node.session = nil
-            deliver(node, .sessionLost("it expired"), after: .milliseconds(5))
+            tell(node, .sessionLost("it expired"), after: .milliseconds(5))
         } else if let session = node.session {
-            if store.model.beatsByItself { _ = store.touch(session, at: now) }
-            deliver(node, .storeConnected, after: .milliseconds(5))
+            if stores[number].model.beatsByItself { _ = stores[number].touch(session, at: now) }
+            tell(node, .storeConnected, after: .milliseconds(5))
         }
     }
 
@@ -273,14 +277,14 @@ extension SimulatedCluster {
     package func stopStore() {
         isStoreStopped = true
         for member in all where member.storeReachable {
-            member.proofs = []
+            member.proofs = [:]
             let instance = member.instance
             after(.milliseconds(300)) { [unowned self, unowned member] in
                 guard member.instance == instance else { return }
-                self.deliver(member, .storeDisconnected("no server answers"))
+                self.tell(member, .storeDisconnected("no server answers"))
                 // Noticed late, when it is back already: what is told last is how it stands.
                 if !self.isStoreStopped, member.storeReachable {
-                    self.deliver(member, .storeConnected, after: .milliseconds(1))
+                    self.tell(member, .storeConnected, after: .milliseconds(1))
                 }
             }
         }
@@ -289,8 +293,10 @@ extension SimulatedCluster {
     package func startStore(electsLeader: Bool) {
         guard isStoreStopped else { return }
         isStoreStopped = false
-        if electsLeader { store.renewAll(at: now) }
-        if store.expire(at: now) { expired() }
+        for number in stores.indices {
+            if electsLeader { stores[number].renewAll(at: now) }
+            if stores[number].expire(at: now) { expired(number) }
+        }
         for member in all where member.storeReachable { joinStore(member) }
     }
 

@@ -31,7 +31,15 @@ package final class SimulatedCluster {
     static let wallOrigin = WallTime(seconds: 1_800_000_000)
 
     package private(set) var now = SimulatedCluster.origin
-    package var store = ModelStore()
+    /// The stores, in the order in which the cluster has moved to them, or will.
+    package var stores = [ModelStore()]
+    /// The number of the one that rules.
+    package internal(set) var ruling = 0
+    /// The one that rules.
+    package var store: ModelStore {
+        _read { yield stores[ruling] }
+        _modify { yield &stores[ruling] }
+    }
     private var members: [String: SimulatedMember] = [:]
     /// In their order: a dictionary's would differ from run to run.
     package private(set) var all: [SimulatedMember] = []
@@ -50,6 +58,10 @@ package final class SimulatedCluster {
     package var aliens: [String: () -> PeerStatus?] = [:]
     /// The store answers nobody, and its clock goes on.
     var isStoreStopped = false
+    /// Those that answer nobody, the others being well.
+    var stoppedStores: Set<Int> = []
+    /// Migrations that were begun.
+    var attempts = 0
     /// How long the store takes for one answer.
     package var storeDelay: Duration = .milliseconds(2)
     /// Share of the peers' words that get lost, and that come twice, in thousandths.
@@ -173,21 +185,36 @@ package final class SimulatedCluster {
     /// Sessions expire when the store's clock says so, whoever looks.
     private func settleStore() {
         if isStoreStopped { return }
-        if store.expire(at: now) { expired() }
+        for number in stores.indices where !stoppedStores.contains(number) {
+            if stores[number].expire(at: now) { expired(number) }
+        }
     }
 
-    func expired() {
-        if let holding = store.expiredHolding {
-            store.expiredHolding = nil
-            judgeExpiry(holding.name, holding.fence)
+    func expired(_ number: Int) {
+        if let holding = stores[number].expiredHolding {
+            stores[number].expiredHolding = nil
+            // A lease in a store that does not rule gives nobody anything.
+            if number == ruling { judgeExpiry(holding.name, holding.fence) }
         }
-        signalAll()
+        signalAll(number)
     }
 
-    package func signalAll() {
-        for member in all where member.storeReachable && !isStoreStopped {
-            deliver(member, .storeChanged, after: .milliseconds(1))
+    package func signalAll() { signalAll(ruling) }
+
+    func signalAll(_ number: Int) {
+        for member in all where member.home == number && answers(member, number) {
+            tell(member, .storeChanged, after: .milliseconds(1))
         }
+    }
+
+    /// What the store tells that a member lives on now: no news any more once it lives on another.
+    func tell(_ member: SimulatedMember, _ event: Event, after delay: Duration = .zero) {
+        deliver(member, .from(store: member.home - member.firstHome, event), after: delay)
+    }
+
+    /// Whether a store answers a member.
+    func answers(_ member: SimulatedMember, _ number: Int) -> Bool {
+        !member.isStoreCut && !member.cutFrom.contains(number) && !isStoreStopped && !stoppedStores.contains(number)
     }
 
     // MARK: - Events in
@@ -261,6 +288,9 @@ package final class SimulatedCluster {
         if !keepsStory, lines.count > 400 { lines.removeFirst(200) }
         if decision.rule == "switchover.release", let name = decision["confirmed"]?.string {
             confirmed = (name, member.postgres.branch)
+        }
+        if decision.rule == "migration.movedAway" {
+            after(.seconds(3)) { [unowned self, unowned member] in self.correctConfiguration(member) }
         }
         onLine?("\(member.name): \(decision.line)")
     }

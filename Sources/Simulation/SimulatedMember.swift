@@ -12,13 +12,32 @@ package final class SimulatedMember {
     var hasMachine = false
     /// Counts the agent's starts: what was meant for an earlier instance does not reach the next.
     var instance = 0
-    /// Counts the sessions opened or taken up: stores refuse the late requests of what had the session before.
-    var connection = 0
+    /// Counts the sessions opened or taken up, by store: it refuses the late requests of what had the session before.
+    var connections: [Int: Int] = [:]
     package var handled = 0
     var wakeNumber = 0
     package var postgres = ModelPostgres()
     package var guardian = ModelGuard()
     package var marker: PromotionMarker?
+    /// Its session with the store that it lives on.
+    package var session: SessionID? {
+        get { sessions[home] }
+        set { sessions[home] = newValue }
+    }
+    /// By store: the next one's too while the cluster moves.
+    package var sessions: [Int: SessionID] = [:]
+    /// The number of the store that it lives on; the first is 0.
+    package var home = 0
+    /// That number as its record on disk has it, and the one at this instance's start.
+    var recordedHome = 0
+    var firstHome = 0
+    /// The store that it was made ready for and the migration, on disk; and the one that it knows to be over.
+    var prepared: (number: Int, id: String)?
+    var movedBy: String?
+    /// Stores that it does not reach while it reaches others.
+    var cutFrom: Set<Int> = []
+    package var isStoreCut = false
+    package var storeReachable: Bool { !isStoreCut && !cutFrom.contains(home) }
     /// The record of grants on its disk.
     package var grants: GrantRecord?
     /// A host that was booted anew cannot tell how much of a grant is left.
@@ -29,15 +48,13 @@ package final class SimulatedMember {
     var diskFreeAt = Instant.distantPast
     /// The dynamic configuration kept beside its data.
     var cachedConfiguration: JSONObject?
-    /// The highest era that its client has seen.
-    var knownEra: UInt32 = 0
+    /// The highest era that its client has seen, by store.
+    var knownEras: [Int: UInt32] = [:]
     /// The newest round that it asked for, and what of it was answered: by grantor, until when on this host's clock.
     var round: (id: EffectID, sent: Instant, peers: Set<String>, granted: [String: Instant])?
     /// So long, by the world's clock, may it write whatever the store says: everybody granted, or the store that was lost
     /// had promised.
     var backedUntil = Instant.distantPast
-    package var session: SessionID?
-    package var storeReachable = true
     package var isHostDown = false
     /// The agent's process is stopped.
     package var isFrozen = false
@@ -71,8 +88,8 @@ package final class SimulatedMember {
     var isViaFollower = false
     /// The store's answers reach it so much later; its requests go out at once.
     var answersLate: Duration = .zero
-    /// When this session's proofs were sent, the newest last.
-    var proofs: [Instant] = []
+    /// When the proofs of each store's session were sent, the newest last.
+    var proofs: [Int: [Instant]] = [:]
     /// Nanoseconds that this host's clock is ahead, and how many millionths it runs too fast.
     var clockOffset: Int64 = 0
     var clockDrift: Int64 = 0

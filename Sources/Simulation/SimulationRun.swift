@@ -133,7 +133,7 @@ package struct SimulationRun {
     ) -> SimulatedCluster.Mishap? {
         if random.perMille(noise.crashAtEffect) { return random.percent(50) ? .crashBefore : .crashAfter }
         switch effect {
-        case .commit, .release, .renew, .read:
+        case .commit, .release, .renew, .read, .other(.commit), .other(.renew), .other(.read):
             var draw = random.below(UInt64(1000))
             if draw < noise.answerLost { return .answerLost }
             draw -= min(draw, noise.answerLost)

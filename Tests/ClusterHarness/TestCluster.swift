@@ -1,3 +1,4 @@
+package import ClusterModel
 package import Glibc
 
 /// A cluster of real agents with real PostgreSQL servers, on loopback or in networks of their own, in a directory of
@@ -43,6 +44,9 @@ package final class TestCluster {
     package let network: Network?
     /// The store's servers; none where it has none.
     package private(set) var storeServers: [any StoreServer] = []
+    /// Stores that the cluster may move to.
+    private var otherServers: [any StoreServer] = []
+    private var otherSections: [String] = []
     private var disks: [String] = []
     /// By member: its own ways to the store's servers.
     private var storeLinks: [String: [LinkProxy]] = [:]
@@ -230,6 +234,96 @@ package final class TestCluster {
             """, to: member.configuration, account: environment.account)
     }
 
+    // MARK: Another store
+
+    /// Starts another store and returns a file that names it, as `matriarch store migrate --to` wants it.
+    package func startOther(_ kind: StoreKind) throws -> String {
+        let place = "\(directory)/other\(otherSections.count + 1)"
+        try makeDirectory(place, account: environment.account)
+        let servers = try Self.startStore(ClusterPlan(kind, ttl: ttl), place, environment.account, [], token: nil)
+        otherServers += servers
+        let list = servers.map { "'\($0.address)'" }.joined(separator: ", ")
+        let section =
+            switch kind {
+            case .embedded: "embedded:\n  path: \(place)/store.db\n"
+            case .zooKeeper: "zookeeper:\n  hosts: [\(list)]\n"
+            case .etcd: "etcd3:\n  hosts: [\(list)]\n  use_proxies: false\n"
+            case .consul: "consul:\n  host: '\(servers.first?.address ?? "")'\n"
+            }
+        otherSections.append(section)
+        let path = "\(place)/store.yml"
+        try writePrivate("scope: demo\n" + section, to: path, account: environment.account)
+        return path
+    }
+
+    /// Puts the store section of a file into a member's configuration, in place of the one that it has.
+    package func change(_ member: Member, toStoreOf path: String) throws {
+        guard let text = readText(member.configuration), let new = readText(path) else {
+            throw SystemFailure("cannot read \(member.configuration) or \(path)")
+        }
+        var lines: [Substring] = []
+        var isSkipping = false
+        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            if !line.hasPrefix(" ") {
+                isSkipping = ["zookeeper:", "etcd3:", "consul:", "embedded:"].contains { line.hasPrefix($0) }
+            }
+            if !isSkipping { lines.append(line) }
+        }
+        let section = new.split(separator: "\n").drop { $0.hasPrefix("scope:") }
+        try writePrivate(
+            (section + lines).joined(separator: "\n") + "\n", to: member.configuration, account: environment.account)
+    }
+
+    /// Has a member's agent end as by SIGKILL at a step of a migration that it carries out.
+    package func endAt(_ step: String, _ member: Member) throws {
+        try writePrivate(
+            step, to: "\(member.dataDirectory).matriarch/migration.test", account: environment.account)
+    }
+
+    /// SIGKILL to a member's agent alone; its guard and its server go on.
+    package func killAgent(_ member: Member) throws {
+        guard let agent = member.agent else { return }
+        agent.send(SIGKILL)
+        try agent.waitForEnd(within: 5)
+    }
+
+    /// A file that names the store that the first member's configuration does, for `store migrate` and `store clear`.
+    package func fileOfStore() throws -> String {
+        let path = "\(directory)/first-store.yml"
+        guard let text = readText(members[0].configuration) else { throw SystemFailure("no configuration") }
+        var lines: [Substring] = ["scope: demo"]
+        var isTaking = false
+        for line in text.split(separator: "\n") {
+            if !line.hasPrefix(" ") {
+                isTaking = ["zookeeper:", "etcd3:", "consul:", "embedded:"].contains { line.hasPrefix($0) }
+            }
+            if isTaking { lines.append(line) }
+        }
+        try writePrivate(lines.joined(separator: "\n") + "\n", to: path, account: environment.account)
+        return path
+    }
+
+    /// Runs `matriarch` on a file instead of a member's API.
+    package func matriarchWithoutURL(_ arguments: [String], within seconds: Double = 60) throws -> CommandResult {
+        try CommandResult.run(
+            ["\(environment.programs)/matriarch"] + arguments, account: environment.account, directory: directory,
+            within: seconds)
+    }
+
+    package func migrationStatus(_ member: Member) -> JSONObject? {
+        let answer = try? LocalHTTP.call(
+            "GET", host: member.host, port: member.restPort, "/store/migration", within: 2)
+        return answer?.json?.object
+    }
+
+    /// The program at work, to be ended by the test.
+    package func startMatriarch(_ arguments: [String]) throws -> LocalProcess {
+        let urls = members.map { "http://\($0.host.address):\($0.restPort)" }.joined(separator: ",")
+        return try LocalProcess(
+            "matriarch \(arguments.first ?? "")", ["\(environment.programs)/matriarch"] + arguments + ["--url", urls],
+            account: environment.account, directory: directory, log: "\(directory)/command.log")
+    }
+
     package func connectionString(_ member: Member, name: String = "test") -> String {
         "host=\(member.host.address) port=\(member.postgresPort) user=postgres password=\(password) dbname=postgres "
             + "connect_timeout=3 application_name=\(name)"
@@ -333,7 +427,7 @@ package final class TestCluster {
     /// Ends whatever is left and removes the directory.
     package func end() {
         for pid in processes() { kill(pid, SIGKILL) }
-        for server in storeServers { server.stop() }
+        for server in storeServers + otherServers { server.stop() }
         for link in storeLinks.values.joined() { link.close() }
         for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
         Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
@@ -341,7 +435,7 @@ package final class TestCluster {
 
     /// Processes that work in the cluster's directory: agents, guards, servers, scripts; the store's not.
     package func processes() -> [pid_t] {
-        let store = storeServers.compactMap(\.pid)
+        let store = (storeServers + otherServers).compactMap(\.pid)
         return Leftovers.processes(of: directory).filter { !store.contains($0) }
     }
 }

@@ -32,12 +32,14 @@ import Testing
             (.historyVersion(nil), [.absent("history")]),
             (.memberVersion("pg2", other), [.version("members/pg2", other)]),
             (.memberVersion("pg2", nil), [.absent("members/pg2")]),
+            (.migrationVersion(other), [.version("migration", other)]),
+            (.migrationVersion(nil), [.absent("migration")]),
         ]
         for (condition, compares) in table {
             #expect(try transaction(if: [condition]).compares == compares, "\(condition)")
         }
         let all = try transaction(if: table.map(\.0) + table.map(\.0))
-        #expect(all.compares.count == 17)
+        #expect(all.compares.count == 19)
     }
 
     /// The stored texts, to the byte: other programs read and compare them.

@@ -46,6 +46,33 @@ struct PageRulesTests {
             (offer.quit, offer.kill, offer.end) = (lease.quit, lease.kill, lease.end)
         },
         Case(testDescription: "nothing was ever written", expected: MG_UNCHANGED) { _, offer in offer = mg_offer() },
+        Case(
+            testDescription: "the holding goes on in a later era while PostgreSQL runs", expected: MG_ACCEPTED,
+            mayChange: false
+        ) { _, offer in
+            offer.term = term(3, era: 2)
+            offer.flags = MG_OFFER_SUCCEEDS
+        },
+        Case(
+            testDescription: "a succession that shortens the deadline", expected: MG_REFUSED_SHRINK, mayChange: false
+        ) { _, offer in
+            offer.term = term(3, era: 2)
+            offer.flags = MG_OFFER_SUCCEEDS
+            (offer.quit, offer.kill, offer.end) = at(900, 1150, 1250)
+        },
+        Case(
+            testDescription: "a succession within an era", expected: MG_REFUSED_CHANGE, mayChange: false
+        ) { _, offer in
+            offer.term = term(9)
+            offer.flags = MG_OFFER_SUCCEEDS
+        },
+        Case(
+            testDescription: "a succession of what is over", expected: MG_REFUSED_CHANGE, mayChange: false
+        ) { lease, offer in
+            lease.armed = false
+            offer.term = term(3, era: 2)
+            offer.flags = MG_OFFER_SUCCEEDS
+        },
         Case(testDescription: "an earlier Q", expected: MG_REFUSED_SHRINK) { _, offer in
             (offer.quit, offer.kill, offer.end) = at(999, 1700, 1800)
         },

@@ -26,6 +26,8 @@ FAILSAFE = "HighAvailability/HAMachine+Failsafe.swift"
 FAILSAFERULES = "HighAvailability/Rules/FailsafeRules.swift"
 GRANTS = "HighAvailability/Failsafe.swift"
 RETURNED = "HighAvailability/HAMachine+Returned.swift"
+MIGRATION = "HighAvailability/HAMachine+Migration.swift"
+MIGRATIONRULES = "HighAvailability/Rules/MigrationRules.swift"
 
 MUTATIONS = [
     ("deadline-late", TIMING,
@@ -41,8 +43,8 @@ MUTATIONS = [
      "            world.nextRenewAt = sent + (@ ? interval(facts) * 6 : interval(facts))\n            world.doubtsSession = false",
      "the lease is renewed after it has run out"),
     ("deadline-not-moved", LEASE,
-     "            world.lease = .held(term)\n            emit(.arm(term.fence, deadlines))",
-     "            world.lease = .held(term)\n            if !@ { emit(.arm(term.fence, deadlines)) }",
+     "            world.lease = .held(term)\n            emit(armed(term))",
+     "            world.lease = .held(term)\n            if !@ { emit(armed(term)) }",
      "the guard is not told of renewals"),
     ("unguarded-lease-kept", LEASE,
      "if world.now - since < patience { return wake(at: since + patience) }",
@@ -185,8 +187,8 @@ MUTATIONS = [
      "            notExpiredBefore: (@ ? world.now : round.sent) + round.lasts, granted: term.deadlines.granted)",
      "grants are reckoned from the last answer instead of the first request"),
     ("refused-is-failsafe", FAILSAFE,
-     "        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, world.isGranted else {\n            return false",
-     "        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, @ || world.isGranted else {\n            return false",
+     "        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, world.isGranted,\n            world.migration == nil",
+     "        guard !term.isFrozen, !world.isPaused, world.handover == nil, world.mayAcknowledge, @ || world.isGranted,\n            world.migration == nil",
      "a lease that the store refuses is kept without any grant"),
     ("unlisted-leads", FAILSAFERULES,
      "        guard let listed = view.failsafe, !listed.isEmpty, listed[world.me] == nil else { return nil }",
@@ -204,4 +206,22 @@ MUTATIONS = [
      "        guard let since = world.storeReturn?.seenAt, case .none = world.lease, let view = world.view,",
      "        guard !@, let since = world.storeReturn?.seenAt, case .none = world.lease, let view = world.view,",
      "a store that was set back or emptied is raced for at once"),
+    ("acquire-ignores-migration", [PERFORM, MIGRATION, MIGRATIONRULES],
+     [".leaderAbsent, .statusVersion(view.statusVersion), .migrationVersion(view.migrationVersion),",
+      "        if mark.state == .moved {\n            if let migration", "        guard let mark = world.view?.migration, case .none = world.lease else { return nil }"],
+     [".leaderAbsent, .statusVersion(view.statusVersion),\n            @ ? .leaderAbsent : .migrationVersion(view.migrationVersion),",
+      "        if !@, mark.state == .moved {\n            if let migration", "        guard !@, let mark = world.view?.migration, case .none = world.lease else { return nil }"],
+     "the lead is taken in a store that has been left"),
+    ("never-here", MIGRATION,
+     "        case .arriving where mark.id == world.movedTo:\n            commit(",
+     "        case .arriving where !@ && mark.id == world.movedTo:\n            commit(",
+     "the new store never says that it rules"),
+    ("not-followed", MIGRATION,
+     "            } else if mark.id == world.prepared, mark.id != world.movedTo {",
+     "            } else if !@, mark.id == world.prepared, mark.id != world.movedTo {",
+     "nobody goes to the new store"),
+    ("left-entry-closed", MIGRATION,
+     "        emit(.other(.closeSession(abandon: true)))",
+     "        emit(.other(.closeSession(abandon: !@)))",
+     "the entry in the new store is given up before PostgreSQL is silent"),
 ]

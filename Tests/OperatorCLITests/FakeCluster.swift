@@ -163,7 +163,11 @@ final class FakeCluster: ClusterAPI, Sendable {
             },
             fileExists: { self.files[$0] != nil || self.nodes[$0] != nil || self.complaintsOfFiles[$0] != nil },
             edit: { _ in nil }, makeAPI: { _ in self },
-            validate: { path, _ in self.complaintsOfFiles[path] ?? [] })
+            validate: { path, _ in self.complaintsOfFiles[path] ?? [] },
+            readStoreSection: { path in
+                guard path == "new.yml" else { throw CommandFailure("cannot read \(path)") }
+                return ("etcd3", ["hosts": ["10.0.0.9:2379"], "password": "hidden"])
+            })
         environment.examine = { path, _ in
             guard let facts = self.facts else { throw CommandFailure("nothing is known of \(path)") }
             return facts

@@ -37,6 +37,7 @@ struct SimulationTests {
         let (seed, steps, why) = Self.once[index]
         var limits = Scenario.Limits()
         limits.steps = steps
+        limits.migrations = false
         let outcome = SimulationRun(.make(seed: seed, limits: limits), mode: .liveness).run()
         #expect(outcome.violations.isEmpty, "seed \(seed) (\(why)): \(outcome.violations)")
     }

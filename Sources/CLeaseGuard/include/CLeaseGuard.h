@@ -33,6 +33,8 @@ static inline bool mg_term_is_none(struct mg_term term) { return term.era == 0 &
 
 // The term's deadlines take no further change.
 #define MG_OFFER_FROZEN 1u
+// The holding that PostgreSQL runs under goes on under this term: the cluster moved to another store, in a later era.
+#define MG_OFFER_SUCCEEDS 2u
 
 // What the agent writes into the page.
 struct mg_offer {

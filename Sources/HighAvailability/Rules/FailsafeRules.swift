@@ -81,7 +81,9 @@ enum FailsafeRules {
 
     /// The store has lost the entry and nobody has it: taken again, without a moment in which nobody leads.
     static func retake(_ world: World) -> Verdict? {
-        guard let term = world.term, let lost = world.failsafe.leaseLost, world.handover == nil else { return nil }
+        guard let term = world.term, let lost = world.failsafe.leaseLost, world.handover == nil,
+            world.migration == nil
+        else { return nil }
         guard case .none = world.failsafe.retake, world.isGranted, !world.isPaused, world.sessionFacts != nil,
             world.isViewFresh, let view = world.view, view.leader == nil,
             view.requestedAt >= world.failsafe.leaseLostAt, world.now >= world.nextLeaseTryAt

@@ -7,8 +7,10 @@ import PluginInterfaces
 public struct StoreCommand: AsyncParsableCommand {
     public static let configuration = CommandConfiguration(
         commandName: "store",
-        abstract: "Save the cluster's keys in the coordination store as a file, or bring them back.",
-        subcommands: [StoreBackupCommand.self, StoreRestoreCommand.self])
+        abstract: "Save the cluster's keys in the coordination store, bring them back, move to another store.",
+        subcommands: [
+            StoreBackupCommand.self, StoreRestoreCommand.self, StoreMigrateCommand.self, StoreClearCommand.self,
+        ])
 
     public init() {}
 }
