@@ -562,7 +562,8 @@ extension HAMachine {
             world.statusInFlight = nil
             if isCommitted { return }
         }
-        if label == "failover" || label == "final status" || label == "request" { world.viewsCountFrom = world.now }
+        if ["failover", "final status", "request", "register"].contains(label) { world.viewsCountFrom = world.now }
+        if label == "register", !isCommitted { world.nextLeaseTryAt = world.now + .milliseconds(200) }
         world.upkeepFrom = world.now
         world.readWanted = true
     }

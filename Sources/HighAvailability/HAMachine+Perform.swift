@@ -55,6 +55,9 @@ extension HAMachine {
             }
             wake(at: world.now + .milliseconds(2100))
             return false
+        case .registerAgain(let identifier):
+            registerAgain(identifier)
+            return false
         case .beginInitialize:
             if !isCommitting("initialize"), !world.isAwaitingBootstrapVersion {
                 commit(ClusterChange(if: [.initializeAbsent], [.beginInitialize]), "initialize")

@@ -74,7 +74,46 @@ extension HAMachine {
             world.storeReturn = nil
             return
         }
-        var conditions: [ClusterCondition] = [.leaderIsOurs]
+        var (conditions, writes) = lost(back, view)
+        conditions.append(.leaderIsOurs)
+        if view.failover != nil, back.before.failover == nil, view.failoverVersion == back.found.failoverVersion {
+            // A request of the past, carried out or given up long ago.
+            conditions.append(.failoverVersion(view.failoverVersion))
+            writes.append(.putFailover(nil))
+        }
+        guard !writes.isEmpty else {
+            // Seen to be there again.
+            world.storeReturn = nil
+            return
+        }
+        record("store.rebuilt", .action, "writing again what the store has lost", Self.facts(of: writes))
+        commit(ClusterChange(if: conditions, writes), "rebuild")
+    }
+
+    /// Nobody leads, and the store does not know this cluster any more. Members that have begun since do not know that it
+    /// ever did and wait for the keys; who remembers them writes them for all, and only then everybody races by the same rules.
+    mutating func registerAgain(_ identifier: String) {
+        guard let view = world.view, let back = world.storeReturn, !isCommitting("register") else { return }
+        var (conditions, writes) = lost(back, view)
+        conditions += [.leaderAbsent, .initializeAbsent]
+        writes.append(.putInitialize(identifier))
+        if view.failsafe == nil, let members = back.before.failsafe { writes.append(.putFailsafe(members)) }
+        // How far the last leader had come: whoever is too far behind it stays out, as ever.
+        if view.status == nil, let status = back.before.status {
+            conditions.append(.statusVersion(view.statusVersion))
+            writes.append(.putStatus(status))
+        }
+        if let era = eraToWrite(view) {
+            world.triedEra = era
+            conditions.append(.eraVersion(view.eraVersion))
+            writes.append(.putEra(era))
+        }
+        commit(ClusterChange(if: conditions, writes), "register")
+    }
+
+    /// What a store that went back has lost of what everybody goes by, as far as nobody has changed it since.
+    private func lost(_ back: StoreReturn, _ view: ClusterView) -> (conditions: [ClusterCondition], [ClusterWrite]) {
+        var conditions: [ClusterCondition] = []
         var writes: [ClusterWrite] = []
         if let configuration = back.before.configuration, configuration != view.configuration,
             view.configurationVersion == back.found.configurationVersion
@@ -86,29 +125,20 @@ extension HAMachine {
             conditions.append(.syncVersion(view.syncVersion))
             writes.append(.putSync(back.before.sync))
         }
-        if view.failover != nil, back.before.failover == nil, view.failoverVersion == back.found.failoverVersion {
-            // A request of the past, carried out or given up long ago.
-            conditions.append(.failoverVersion(view.failoverVersion))
-            writes.append(.putFailover(nil))
-        }
         var promotions = view.promotions
         for (timeline, record) in back.before.promotions.records where promotions.records[timeline] != record {
             promotions.records[timeline] = record
         }
         if promotions != view.promotions { writes.append(.putPromotions(promotions)) }
-        guard !writes.isEmpty else {
-            // Seen to be there again.
-            world.storeReturn = nil
-            return
-        }
-        record(
-            "store.rebuilt", .action, "writing again what the store has lost",
-            [
-                Fact(
-                    "configuration", .bool(writes.contains { if case .putConfiguration = $0 { true } else { false } })),
-                Fact("sync", .bool(writes.contains { if case .putSync = $0 { true } else { false } })),
-                Fact("promotions", .bool(promotions != view.promotions)),
-            ])
-        commit(ClusterChange(if: conditions, writes), "rebuild")
+        return (conditions, writes)
+    }
+
+    private static func facts(of writes: [ClusterWrite]) -> [Fact] {
+        func has(_ isIt: (ClusterWrite) -> Bool) -> JSONValue { .bool(writes.contains(where: isIt)) }
+        return [
+            Fact("configuration", has { if case .putConfiguration = $0 { true } else { false } }),
+            Fact("sync", has { if case .putSync = $0 { true } else { false } }),
+            Fact("promotions", has { if case .putPromotions = $0 { true } else { false } }),
+        ]
     }
 }

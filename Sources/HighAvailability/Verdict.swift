@@ -21,6 +21,8 @@ public enum Intention: Hashable, Sendable {
     case stopServer(StopMode)
     /// The data is not the past of this term's leader: stop, to rejoin.
     case stopDiverged(Fence)
+    /// Write again what a store that was emptied knew of this cluster.
+    case registerAgain(String)
     case beginInitialize
     case finishBootstrap(ControlData)
     case abandonBootstrap(String)

@@ -228,4 +228,19 @@ struct ReturnedStoreStories {
         #expect(cluster.store.initialize != nil)
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
+
+    @Test func `one that remembers registers an emptied cluster for those that have begun since`() throws {
+        let (cluster, leader, others) = try calmCluster(ttl: .seconds(4))
+        cluster.killHost(cluster[leader])
+        cluster.stopStore()
+        cluster.run(for: .seconds(1))
+        // The better of the two knows nothing any more when the store is back; the other defers to it.
+        cluster.killAgent(cluster[others[0]])
+        cluster.emptyStore()
+        cluster.start(cluster[others[0]])
+        try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(60)) != nil, "\(cluster.story())")
+        #expect(cluster.store.initialize?.value == cluster[others[0]].postgres.identifier)
+        #expect(cluster.store.configuration?.value["ttl"]?.integer == 4, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
 }

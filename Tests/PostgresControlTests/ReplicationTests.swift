@@ -110,10 +110,11 @@ struct ReplicationTests {
             _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1, 100)")
             let written = try #require(try await a.sql("SELECT pg_current_wal_flush_lsn()").flatMap { LSN(text: $0) })
             for standby in [b, c] { try await standby.sampled { ($0.replayLSN ?? .zero) >= written } }
-            try await a.kill9()
 
-            // Somebody else may have made timeline 2 meanwhile.
+            // Somebody else may have made timeline 2 meanwhile. Written while it streams: once the stream ends it looks for
+            // such files, and ends itself when it finds one that is not yet its account's.
             try leaveOut(b, from: 1, to: 3)
+            try await a.kill9()
             try b.promote()
             let promoted = try await b.sampled { !$0.isInRecovery }
             #expect(promoted.timeline == Timeline(3))

@@ -248,7 +248,7 @@ final class TestServer: Sendable {
     func promote() throws {
         _ = FileManager.default.createFile(atPath: layout.dataDirectory + "/promote", contents: Data())
         TestAccount.own(layout.dataDirectory + "/promote")
-        guard let process = postmaster.running() else { throw TestFailure("not running") }
+        guard let process = postmaster.running() else { throw TestFailure("\(layout.memberName) does not run; its log: \(log.suffix(3000))") }
         kill(process.processID, SIGUSR1)
     }
 

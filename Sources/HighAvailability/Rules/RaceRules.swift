@@ -111,8 +111,13 @@ enum RaceRules {
             return .wait(
                 "bootstrap.wait",
                 "waiting for the member that bootstraps; if it died, delete the key 'initialize' in the store")
-        // The store lost the cluster, and we did not: whoever wins the race registers it again.
-        case .absent where world.storeReturn != nil && !world.isRunningPrimary && !wasPrimary(world): return nil
+        // The store lost the cluster, and we did not.
+        case .absent where world.storeReturn != nil && !world.isRunningPrimary && !wasPrimary(world):
+            guard let identifier = world.storeReturn?.before.systemIdentifier, identifier == world.systemIdentifier
+            else { return nil }
+            return Verdict(
+                "store.register", .action, "registering the cluster again, which the store has lost",
+                [Fact("system_identifier", identifier)], .registerAgain(identifier))
         case .absent, .inProgress, .invalid: break
         }
         guard let identifier = world.systemIdentifier else { return nil }
