@@ -19,6 +19,10 @@ struct OtherStore: Sendable {
     var opening: EffectID?
     /// What was sent last: a session is closed after it.
     var lastCommit: Task<Void, Never>?
+    /// Its signals are listened to from the beginning.
+    var listening: Task<Void, Never>?
+    /// Whether it is connected, as it said last.
+    var lastWord: StoreSignal?
 
     init(_ file: MigrationFile, _ store: any CoordinationStore) {
         id = file.id
@@ -188,10 +192,9 @@ extension Agent {
             logger.warning("\(file.stale(local.store.name))")
         }
         local.take(other.section)
-        let number = storeNumber
-        let new = store
         listening?.cancel()
-        listening = Task { [self] in await listen(to: new, number) }
+        listening = other.listening
+        if let word = other.lastWord { yield(.from(store: storeNumber, event(for: word))) }
         // Nothing of the old store is needed any more, but its answers to what is under way may still come.
         let previous = closing
         closing = Task {
@@ -213,6 +216,28 @@ extension Agent {
             let state = self.state
             stateQueue.async { state.remove(MigrationFile.name) }
             logger.info("the configuration names the store that the cluster has moved to")
+        }
+    }
+
+    /// One listener from the preparation on, whatever the store becomes: a signal is read once.
+    func listenToOther() {
+        guard let other else { return }
+        let number = storeNumber + 1
+        self.other?.listening = Task { [self] in await listen(toOther: other.id, other.store, becoming: number) }
+    }
+
+    private func listen(toOther id: String, _ store: any CoordinationStore, becoming number: Int) async {
+        for await signal in store.signals() {
+            if storeNumber >= number {
+                yield(.from(store: number, event(for: signal)))
+                continue
+            }
+            guard other?.id == id else { return }
+            switch signal {
+            case .changed: break
+            case .connected, .disconnected: other?.lastWord = signal
+            case .sessionLost: yield(.other(.sessionLost("the store says so")))
+            }
         }
     }
 
@@ -301,6 +326,8 @@ extension Agent {
         let before = other
         other = OtherStore(file, made)
         migration = file
+        listenToOther()
+        before?.listening?.cancel()
         await before?.store.close()
         yield(.prepared(id, store: name))
         logger.notice("told of the store '\(name)' for the migration \(id)")
@@ -353,6 +380,7 @@ extension Agent {
         let state = self.state
         stateQueue.async { state.remove(MigrationFile.name) }
         yield(.prepared(nil, store: nil))
+        before?.listening?.cancel()
         await before?.store.close()
         return OperatorAnswer(.done, "forgotten")
     }

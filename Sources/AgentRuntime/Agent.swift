@@ -161,6 +161,7 @@ public actor Agent {
             }
         }
         let version = catalog?.majorVersion
+        listenToOther()
         let tasks = Task { [self] in
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.link.run { facts in self.began(facts, version) } }
@@ -194,6 +195,7 @@ public actor Agent {
         if let closing { await ended(closing, within: .seconds(2)) }
         // A session that is still open is abandoned: PostgreSQL may run on under it.
         listening?.cancel()
+        other?.listening?.cancel()
         await other?.store.close()
         await store.close()
         return exit ?? (0, "ended")
@@ -255,14 +257,16 @@ public actor Agent {
 
     func listen(to store: any CoordinationStore, _ number: Int) async {
         for await signal in store.signals() {
-            let event: Event =
-                switch signal {
-                case .changed: .storeChanged
-                case .connected: .storeConnected
-                case .disconnected(let why): .storeDisconnected(why)
-                case .sessionLost: .sessionLost("the store says so")
-                }
-            yield(.from(store: number, event))
+            yield(.from(store: number, event(for: signal)))
+        }
+    }
+
+    nonisolated func event(for signal: StoreSignal) -> Event {
+        switch signal {
+        case .changed: .storeChanged
+        case .connected: .storeConnected
+        case .disconnected(let why): .storeDisconnected(why)
+        case .sessionLost: .sessionLost("the store says so")
         }
     }
 

@@ -220,7 +220,15 @@ extension HAMachine {
             guard case .opening(id)? = world.migration?.phase else { break }
             retry(.opening(nil), why)
         case .sessionLost(let why):
-            guard let migration = world.migration, migration.session != nil else { break }
+            guard let migration = world.migration else {
+                // Said before that store became ours, heard after: asking it tells whether it means the session that we have.
+                if world.sessionFacts != nil {
+                    world.doubtsSession = true
+                    world.nextRenewAt = world.now
+                }
+                break
+            }
+            guard migration.session != nil else { break }
             if migration.isCutting {
                 // Should the new store turn out to rule, the lease there is over.
                 world.migration?.sessionLost = why

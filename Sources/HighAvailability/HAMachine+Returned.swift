@@ -97,6 +97,10 @@ extension HAMachine {
         var (conditions, writes) = lost(back, view)
         conditions += [.leaderAbsent, .initializeAbsent]
         writes.append(.putInitialize(identifier))
+        if view.configuration == nil, back.before.configuration == nil, let configuration = firstConfiguration {
+            conditions.append(.configurationVersion(view.configurationVersion))
+            writes.append(.putConfiguration(configuration))
+        }
         if view.failsafe == nil, let members = back.before.failsafe { writes.append(.putFailsafe(members)) }
         // How far the last leader had come: whoever is too far behind it stays out, as ever.
         if view.status == nil, let status = back.before.status {

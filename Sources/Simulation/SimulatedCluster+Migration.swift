@@ -29,7 +29,10 @@ extension SimulatedCluster {
             if keeps { endSession(node, node.home, false) }
             node.home = number
             tally["changes of store", default: 0] += 1
-            if node.session != nil, stores[number].sessions[node.session ?? SessionID("")] == nil { node.session = nil }
+            if let session = node.session, stores[number].sessions[session] == nil {
+                node.session = nil
+                tell(node, .sessionLost("it expired"), after: .milliseconds(5))
+            }
             // The record reaches the disk a moment later.
             let instance = node.instance
             after(.milliseconds(3)) { [unowned node] in

@@ -29,6 +29,19 @@ struct SimulationTests {
         (1_043_199, 10, "the lead was taken again with a release on its way, which then met the new entry"),
     ]
 
+    /// The same, of the world that knows a second store.
+    static let since: [(seed: UInt64, why: String)] = [
+        (37322, "every agent began anew on a store that had been emptied: all waited for a primary"),
+        (40795, "a session of the new store, adopted after it had expired, was believed for ever"),
+    ]
+
+    @Test(arguments: since.indices)
+    func `what was broken with two stores stays repaired`(index: Int) {
+        let (seed, why) = Self.since[index]
+        let outcome = SimulationRun(.make(seed: seed), mode: .liveness).run()
+        #expect(outcome.violations.isEmpty, "seed \(seed) (\(why)): \(outcome.violations)")
+    }
+
     /// `MATRIARCH_SEEDS=500` runs that many, for a longer search.
     static let seeds: UInt64 = getenv("MATRIARCH_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 40
 

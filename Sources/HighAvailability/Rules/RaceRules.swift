@@ -113,7 +113,9 @@ enum RaceRules {
                 "waiting for the member that bootstraps; if it died, delete the key 'initialize' in the store")
         // The store lost the cluster, and we did not.
         case .absent where world.storeReturn != nil && !world.isRunningPrimary && !wasPrimary(world):
-            guard let identifier = world.storeReturn?.before.systemIdentifier, identifier == world.systemIdentifier
+            // Before anybody races: those that have begun since do not know it, and wait until it is registered.
+            guard let identifier = world.systemIdentifier,
+                identifier == world.storeReturn?.before.systemIdentifier ?? identifier
             else { return nil }
             return Verdict(
                 "store.register", .action, "registering the cluster again, which the store has lost",
