@@ -137,6 +137,14 @@ public struct StoreReturn: Hashable, Sendable {
     public var found: ClusterView
 }
 
+/// That `/failsafe` did not name this member before the store went back.
+public struct UnlistedMember: Hashable, Sendable {
+    /// The newest term then; a later one ends it.
+    public var under: Fence
+    /// The older list that was there instead: one that is written later counts again.
+    public var version: EntryVersion?
+}
+
 extension World {
     /// Whether `failsafe_mode` is on, by the newest configuration known.
     public var isFailsafeOn: Bool {

@@ -41,6 +41,9 @@ extension HAMachine {
         // Of several in a row the first knew the most, if it knew anything.
         let first = world.storeReturn.flatMap { $0.before.systemIdentifier == nil ? nil : $0.before }
         world.storeReturn = StoreReturn(seenAt: world.now, before: first ?? before, found: view)
+        if let listed = before.failsafe, !listed.isEmpty, listed[world.me] == nil {
+            world.unlisted = UnlistedMember(under: world.newestFence, version: view.failsafeVersion)
+        }
         record(
             "store.returned", .warning,
             view.initialize == .absent
@@ -97,10 +100,6 @@ extension HAMachine {
         var (conditions, writes) = lost(back, view)
         conditions += [.leaderAbsent, .initializeAbsent]
         writes.append(.putInitialize(identifier))
-        if view.configuration == nil, back.before.configuration == nil, let configuration = firstConfiguration {
-            conditions.append(.configurationVersion(view.configurationVersion))
-            writes.append(.putConfiguration(configuration))
-        }
         if view.failsafe == nil, let members = back.before.failsafe { writes.append(.putFailsafe(members)) }
         // How far the last leader had come: whoever is too far behind it stays out, as ever.
         if view.status == nil, let status = back.before.status {
@@ -128,6 +127,10 @@ extension HAMachine {
         if back.before.syncVersion != nil, back.before.sync != view.sync, view.syncVersion == back.found.syncVersion {
             conditions.append(.syncVersion(view.syncVersion))
             writes.append(.putSync(back.before.sync))
+        }
+        // Written anew, though it says the same: members that it did not name before believe no old one.
+        if let members = view.failsafe, view.failsafeVersion == back.found.failsafeVersion, world.isFailsafeOn {
+            writes.append(.putFailsafe(members))
         }
         var promotions = view.promotions
         for (timeline, record) in back.before.promotions.records where promotions.records[timeline] != record {

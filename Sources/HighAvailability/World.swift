@@ -221,6 +221,8 @@ public struct World: Sendable {
     public var newestFence = Fence.none
     /// The store was found set back or emptied, and what it has lost is not written again yet.
     public var storeReturn: StoreReturn?
+    /// The last leader did not list this member when the store went back: an older list says nothing.
+    public var unlisted: UnlistedMember?
     /// The era that an acquisition of ours was to begin; it may have begun without anybody's knowing.
     public var triedEra: UInt32 = 0
     /// A view that was lower than the one before, to be confirmed.

@@ -17,6 +17,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case migrate, oneStoreOutage, cutOneStore
     // The store away for many leases, emptied, set back: drawn apart from the others.
     case storeLost, storeEmptied, storeSetBack
+    // The leader cut off from the store, and a member without what it owes to it: drawn apart as well.
+    case grantorForgets, unlistedReturns
     // Residual risks: tried only when asked for, and counted apart.
     case freezeGuardAndServer, pauseHost
 
@@ -29,9 +31,12 @@ package enum FaultKind: String, CaseIterable, Sendable {
     /// The store is not what it was.
     package var isStoreLoss: Bool { self == .storeLost || self == .storeEmptied || self == .storeSetBack }
 
+    /// Those of a cluster with a failsafe: what makes them dangerous seldom meets by itself.
+    package var isOfFailsafe: Bool { self == .grantorForgets || self == .unlistedReturns }
+
     /// Those that a run draws from unless it is told otherwise.
     package static var usual: [FaultKind] {
-        allCases.filter { !$0.isResidual && !$0.isStoreLoss && !$0.isOfMigrations }
+        allCases.filter { !$0.isResidual && !$0.isStoreLoss && !$0.isOfMigrations && !$0.isOfFailsafe }
     }
 }
 

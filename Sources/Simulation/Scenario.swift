@@ -65,6 +65,8 @@ package struct Scenario: Sendable {
         package var steps = 10
         /// Whether some runs move the cluster to another store.
         package var migrations = true
+        /// Whether some runs with a failsafe try what it is there to prevent.
+        package var failsafeTrials = true
 
         package init() {}
     }
@@ -106,6 +108,7 @@ package struct Scenario: Sendable {
         if random.percent(40) { scenario.staysBroken = random.below(scenario.members) }
         drawLosses(&scenario, limits, &random)
         if limits.migrations { addMigrations(to: &scenario) }
+        if limits.failsafeTrials { addFailsafeTrial(to: &scenario) }
         return scenario
     }
 
@@ -147,6 +150,22 @@ package struct Scenario: Sendable {
         scenario.faults.sort { $0.at < $1.at }
         // A member that is dead at the wrong moment has to be told by hands, which takes its time.
         scenario.staysBroken = nil
+    }
+
+    /// The leader lives by grants, and somebody knows nothing of them. Drawn apart, for the same reason.
+    private static func addFailsafeTrial(to scenario: inout Scenario) {
+        var random = SplitMix(seed: scenario.seed &* 0xE703_7ED1_A0B4_28DB ^ 0x3D8)
+        // A store set back under a leader that cannot see it is nothing that anybody could know of (README).
+        guard scenario.hasFailsafe, !scenario.isSynchronous, random.percent(25),
+            !scenario.faults.contains(where: { $0.kind == .storeSetBack })
+        else { return }
+        let last = (scenario.faults.last?.at ?? .zero) + .milliseconds(500)
+        scenario.faults.append(
+            Fault(
+                random.pick([.grantorForgets, .unlistedReturns]) ?? .grantorForgets,
+                at: random.duration(upTo: last), lasts: scenario.ttl * 3 + random.duration(upTo: scenario.ttl),
+                target: random.below(scenario.members), choice: random.next()))
+        scenario.faults.sort { $0.at < $1.at }
     }
 
     private static func store(named name: String?, _ random: inout SplitMix) -> StoreModel {

@@ -69,6 +69,11 @@ extension SimulatedCluster {
         guard let question = asked.removeValue(forKey: id), let holder = member(question.holder) else { return }
         guard arrives(from: node, at: holder), wordsLost == 0 || !random.perMille(wordsLost) else { return }
         if case .granted(let lasts?, _) = answer, lasts > .zero, holder.round?.id == question.effect {
+            switch node.machine?.world.lease {
+            case .acquiring, .unresolved, .proving, .held:
+                complain("\(node.name): grants the lead to \(holder.name) and takes it itself")
+            case nil, .some(.none), .ending, .releasing: break
+            }
             // So long is this member bound, by what stands on its disk.
             // One record is for all: it lasts as long as the longest.
             if let until = node.grants?.until, until > node.local(now) - lasts, node.grants?.holder.isEmpty == false {
@@ -94,6 +99,51 @@ extension SimulatedCluster {
         guard end <= bound else { return false }
         member.backedUntil = max(member.backedUntil, end)
         return true
+    }
+
+    /// What a member does that is not allowed to lead, or to let itself be followed, any more.
+    func judgeFailsafe(_ member: SimulatedMember) {
+        // In place: a machine is large.
+        guard member.machine?.world.failsafe.leaseLost != nil, let term = member.machine?.world.term, !term.isFrozen,
+            member.machine?.world.isGranted == false, member.machine?.world.isFailsafeOn == true
+        else { return }
+        complain("\(member.name): goes on with a lease that the store has lost, and nobody granted it")
+    }
+
+    // MARK: - What the failsafe is there to prevent
+
+    /// The leader loses the store and goes on by grants; another member, which nobody reaches and which reaches the store,
+    /// does not know: its record is gone, or it was not on the list of those who were asked.
+    func beginFailsafeTrial(_ fault: Fault, _ node: SimulatedMember) {
+        guard let name = store.leader?.value.name, let holder = member(name), holder !== node, node.machine != nil,
+            !node.isHostDown, !node.isFrozen, !node.isServerFrozen
+        else { return }
+        func comeBack() {
+            guard node.machine == nil, !node.isHostDown else { return }
+            if !isHealed { cut(node, from: all, oneWay: false) }
+            start(node)
+        }
+        let part = Int(fault.choice % 100)
+        if fault.kind == .grantorForgets {
+            cutStore(holder)
+            after(ttl * (30 + part) / 100) { [unowned self, unowned node] in
+                guard !self.isHealed else { return }
+                self.killAgent(node)
+                node.grants = nil
+                self.after(.milliseconds(50)) { comeBack() }
+            }
+        } else {
+            killAgent(node)
+            after(ttl * (150 + part) / 100) { [unowned self, unowned holder] in
+                guard !self.isHealed else { return }
+                self.cutStore(holder)
+                self.after(.milliseconds(50)) { comeBack() }
+            }
+        }
+        after(fault.lasts) { [unowned self, unowned node, unowned holder] in
+            self.join(node)
+            self.joinStore(holder)
+        }
     }
 
     // MARK: - The store lost
@@ -144,5 +194,23 @@ extension SimulatedCluster {
         tally["stores exchanged", default: 0] += 1
         startStore(electsLeader: false)
         signalAll()
+    }
+
+    /// The store was emptied, and of all agents none runs that remembers: whoever is left waits for a primary. An operator
+    /// orders a failover to the one that has the most.
+    func orderFailoverIfForgotten(_ living: [SimulatedMember]) {
+        guard store.initialize == nil, store.leader == nil,
+            living.allSatisfy({ $0.machine?.world.storeReturn?.before.systemIdentifier == nil })
+        else { return }
+        let able = living.filter {
+            $0.machine != nil && store.members[$0.name] != nil && !$0.settings.tags.isNoFailover
+        }
+        guard
+            let best = able.max(by: {
+                ($0.postgres.branch.timeline, $0.postgres.lsn) < ($1.postgres.branch.timeline, $1.postgres.lsn)
+            })
+        else { return }
+        tally["forgotten clusters", default: 0] += 1
+        ask(best.name, .failover(candidate: best.name))
     }
 }

@@ -80,6 +80,7 @@ extension SimulatedCluster {
             stopStore()
             finally { self.startStore(electsLeader: fault.kind == .storeElection) }
         case .storeLost, .storeEmptied, .storeSetBack: beginStoreLoss(fault)
+        case .grantorForgets, .unlistedReturns: beginFailsafeTrial(fault, node)
         case .slowStore:
             let usual = storeDelay
             storeDelay = .milliseconds(Int64(100 + fault.choice % 1900))

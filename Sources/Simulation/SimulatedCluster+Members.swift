@@ -312,7 +312,7 @@ extension SimulatedCluster {
     }
 
     /// Cuts a member from others, both ways or deaf only.
-    func cut(_ node: SimulatedMember, from others: [SimulatedMember], oneWay: Bool) {
+    package func cut(_ node: SimulatedMember, from others: [SimulatedMember], oneWay: Bool) {
         for other in others where other !== node {
             if oneWay { node.deafTo.insert(other.name) } else { node.isolated.insert(other.name) }
             let pairs = oneWay ? [(node, other)] : [(node, other), (other, node)]

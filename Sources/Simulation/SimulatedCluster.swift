@@ -255,6 +255,7 @@ package final class SimulatedCluster {
         else { return }
         member.handled += 1
         judgeHaste(member)
+        judgeFailsafe(member)
         for decision in reaction.decisions { note(member, decision) }
         if reaction.wakeAt <= local { complain("\(member.name): a wake in the past") }
         let instance = member.instance

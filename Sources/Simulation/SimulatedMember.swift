@@ -47,7 +47,7 @@ package final class SimulatedMember {
     /// What is written to its disk is written in order.
     var diskFreeAt = Instant.distantPast
     /// The dynamic configuration kept beside its data.
-    var cachedConfiguration: JSONObject?
+    package var cachedConfiguration: JSONObject?
     /// The highest era that its client has seen, by store.
     var knownEras: [Int: UInt32] = [:]
     /// The newest round that it asked for, and what of it was answered: by grantor, until when on this host's clock.

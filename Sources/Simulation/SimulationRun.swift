@@ -155,6 +155,7 @@ package struct SimulationRun {
         cluster.onLine?("HEAL except \(broken?.name ?? "nobody")")
         cluster.heal(except: broken)
         let living = cluster.all.filter { $0 !== broken }
+        cluster.after(bound / 3) { [unowned cluster] in cluster.orderFailoverIfForgotten(living) }
         func wait(_ what: String, _ living: [SimulatedMember]) -> Bool {
             let end = cluster.now + bound
             var isHealthy = false

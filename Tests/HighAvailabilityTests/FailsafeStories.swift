@@ -243,4 +243,40 @@ struct ReturnedStoreStories {
         #expect(cluster.store.configuration?.value["ttl"]?.integer == 4, "\(cluster.story())")
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
+
+    @Test func `nobody remembers an emptied cluster: all wait, and an operator chooses`() throws {
+        let (cluster, _, others) = try calmCluster(ttl: .seconds(4))
+        for name in cluster.names { cluster.killHost(cluster[name]) }
+        cluster.emptyStore()
+        // The primary's host is gone for good.
+        for name in others { cluster.startHost(cluster[name]) }
+        cluster.run(for: .seconds(60))
+        #expect(cluster.primary == nil, "\(cluster.story())")
+        for name in others { #expect(cluster.said(name, "adopt.waitForPrimary"), "\(cluster.story())") }
+        cluster.ask(others[1], .failover(candidate: others[1]))
+        #expect(cluster.run(until: { $0.primary == others[1] }, within: .seconds(30)) != nil, "\(cluster.story())")
+        #expect(cluster.store.configuration?.value["ttl"]?.integer == 4)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `an older list, in a store that was set back, makes nobody a leader whom the last one did not know`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        let stray = cluster[others[1]]
+        let older = cluster.store
+        cluster.killAgent(stray)
+        cluster.run(for: .seconds(15))
+        #expect(cluster.store.failsafe?.value[stray.name] == nil, "\(cluster.story())")
+        cluster.cutStore(cluster[leader])
+        cluster.run(for: .milliseconds(50))
+        cluster.start(stray)
+        cluster.run(for: .milliseconds(300))
+        cluster.stopStore()
+        cluster.run(for: .milliseconds(100))
+        cluster.setStoreBack(to: older)
+        cluster.cut(stray, from: cluster.names.map { cluster[$0] }, oneWay: false)
+        cluster.run(for: .seconds(30))
+        #expect(cluster.said(stray.name, "failsafe.notListed"), "\(cluster.story())")
+        #expect(cluster.primary == leader, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
 }

@@ -203,7 +203,7 @@ struct IdentityStories {
         cluster.run(for: .seconds(40))
         cluster.store = ModelStore()
         // No agent has been here before.
-        for name in cluster.names { cluster[name].grants = nil }
+        for name in cluster.names { (cluster[name].grants, cluster[name].cachedConfiguration) = (nil, nil) }
         // The guard stopped the primary meanwhile; hands start it, without an agent.
         cluster[leader].postgres.run = .init(isPrimary: true, isAdopted: true, started: 999)
         cluster.start(cluster[others[0]])

@@ -42,12 +42,13 @@ enum IdentityRules {
             "identity.checking", "finding out whether another member runs under our name", [Fact("api_url", url)])
     }
 
-    /// A running standby whose cluster nobody has registered: begin with the primary. One that has known a term of it, by
-    /// its own disk, is not meant: the store lost the cluster, and there the standbys may be all that is left.
+    /// A running standby whose cluster nobody has registered: begin with the primary. One that has known a term or a
+    /// configuration of it, by its own disk, is not meant: the store lost the cluster, and there the standbys may be all
+    /// that is left.
     static func standbyBeforePrimary(_ world: World) -> Verdict? {
         guard let view = world.view, view.initialize == .absent, view.leader == nil, !world.isPaused,
             world.isRunningStandby, case .none = world.lease, !world.hasSeenCluster, world.bootstrapped == nil,
-            world.newestFence == .none
+            world.newestFence == .none, world.cachedConfiguration == nil
         else { return nil }
         let text =
             "this server is a standby and the cluster is not registered in the store yet: start the agent of the primary first"

@@ -111,12 +111,12 @@ enum RaceRules {
             return .wait(
                 "bootstrap.wait",
                 "waiting for the member that bootstraps; if it died, delete the key 'initialize' in the store")
-        // The store lost the cluster, and we did not.
-        case .absent where world.storeReturn != nil && !world.isRunningPrimary && !wasPrimary(world):
-            // Before anybody races: those that have begun since do not know it, and wait until it is registered.
+        // The store lost the cluster, and we did not. Before anybody races: those that have begun since do not know it, and
+        // wait until it is registered.
+        case .absent where !world.isRunningPrimary && !wasPrimary(world):
             guard let identifier = world.systemIdentifier,
-                identifier == world.storeReturn?.before.systemIdentifier ?? identifier
-            else { return nil }
+                identifier == world.storeReturn?.before.systemIdentifier
+            else { break }
             return Verdict(
                 "store.register", .action, "registering the cluster again, which the store has lost",
                 [Fact("system_identifier", identifier)], .registerAgain(identifier))
@@ -124,7 +124,19 @@ enum RaceRules {
         }
         guard let identifier = world.systemIdentifier else { return nil }
         guard wasPrimary(world) else {
-            return .wait("adopt.waitForPrimary", "the cluster is not registered: waiting for its primary")
+            // Nobody knows how far the others are, or how many: an operator does.
+            if let request = view.failover, request.candidate == world.me, request.scheduledAt == nil,
+                world.isRunningStandby
+            {
+                return Verdict(
+                    "adopt.candidate", .action, "registering this existing cluster and taking the lead as asked",
+                    [Fact("system_identifier", identifier)],
+                    .acquire(settling: request, systemIdentifier: identifier))
+            }
+            if case .down(let facts) = world.server, let verdict = whileDown(world, facts) { return verdict }
+            return .wait(
+                "adopt.waitForPrimary",
+                "the cluster is not registered: waiting for its primary, or for a failover ordered to one of its standbys")
         }
         return Verdict(
             "adopt.register", .action, "registering this existing cluster and taking the lead",
