@@ -44,6 +44,9 @@ extension HAMachine {
             trouble(why)
             // Whatever was seen before may be another store's state by the time that it answers again.
             world.viewsCountFrom = max(world.viewsCountFrom, world.now)
+            // Read again whether or not anybody says that it is back.
+            world.readWanted = true
+            world.nextReadAt = max(world.nextReadAt, world.now + .milliseconds(500))
 
         case .view(let id, let view):
             if world.readInFlight == id { world.readInFlight = nil }

@@ -14,7 +14,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     // Operators.
     case switchover, failover, restart, reinitialize, changeConfiguration, pause, stopAgent
     // To another store, and one of the two out of reach.
-    case migrate, oneStoreOutage, cutOneStore
+    case migrate, oneStoreOutage, cutOneStore, lateCutOver
     // The store away for many leases, emptied, set back: drawn apart from the others.
     case storeLost, storeEmptied, storeSetBack
     // The leader cut off from the store, and a member without what it owes to it: drawn apart as well.
@@ -26,7 +26,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     package var isResidual: Bool { self == .freezeGuardAndServer || self == .pauseHost }
 
     /// Those of a cluster that moves to another store: they come beside the others, see `Scenario`.
-    package var isOfMigrations: Bool { self == .migrate || self == .oneStoreOutage || self == .cutOneStore }
+    package var isOfMigrations: Bool { [.migrate, .oneStoreOutage, .cutOneStore, .lateCutOver].contains(self) }
 
     /// The store is not what it was.
     package var isStoreLoss: Bool { self == .storeLost || self == .storeEmptied || self == .storeSetBack }

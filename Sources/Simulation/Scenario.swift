@@ -117,7 +117,9 @@ package struct Scenario: Sendable {
         scenario.hasFailsafe = random.percent(40)
         if random.percent(30) { scenario.grantsLost = random.below(40) }
         guard limits.kinds == FaultKind.usual, random.percent(scenario.hasFailsafe ? 50 : 12) else { return }
-        let kinds: [FaultKind] = [.storeLost, .storeLost, .storeEmptied, .storeSetBack]
+        var kinds: [FaultKind] = [.storeLost, .storeLost, .storeEmptied, .storeSetBack]
+        // An old state put back while the whole cluster is down is what nobody can tell from the newest (README).
+        if scenario.faults.contains(where: { $0.kind == .killEverything }) { kinds.removeLast() }
         for _ in 0..<(1 + random.below(2)) {
             let lasts = scenario.ttl / 4 + random.duration(upTo: scenario.ttl * (random.percent(30) ? 8 : 3))
             scenario.faults.append(
@@ -138,6 +140,12 @@ package struct Scenario: Sendable {
         for _ in 0..<(1 + random.below(3)) {
             let at = random.duration(upTo: last)
             scenario.faults.append(Fault(.migrate, at: at, lasts: .milliseconds(10), target: 0, choice: random.next()))
+            if random.percent(20) {
+                scenario.faults.append(
+                    Fault(
+                        .lateCutOver, at: at, lasts: random.duration(upTo: scenario.ttl * 3 / 2), target: 0,
+                        choice: random.next()))
+            }
             guard random.percent(40) else { continue }
             // One of the two stores fails, for somebody or for all, somewhere between the first step and the last.
             let kind = random.pick([FaultKind.oneStoreOutage, .cutOneStore]) ?? .oneStoreOutage

@@ -41,6 +41,7 @@ extension SimulatedCluster {
             let number = node.home
             let isSeen = change.writes.contains { stores[number].model.tells($0) }
             let known = node.machine?.world.newestFence ?? .none
+            let fault = isCutOver(change) ? delayCutOver(node) ?? fault : fault
             commit(
                 node, number, fault, isSeen,
                 { [unowned self] in
@@ -48,7 +49,7 @@ extension SimulatedCluster {
                     let before = self.stores[number].failover?.value
                     let outcome = self.stores[number].commit(change, name: name, session: $0, at: self.now)
                     if isAcquire, case .committed = outcome { self.acquired(node, number, before, known) }
-                    if case .committed = outcome { self.noteMoved(change, number) }
+                    if case .committed = outcome { self.noteMoved(change, number, node) }
                     return outcome
                 }, { .committed(id, $0) })
         case .release(let id):
@@ -149,6 +150,9 @@ extension SimulatedCluster {
 
     func endSession(_ node: SimulatedMember, _ number: Int, _ abandon: Bool) {
         if !abandon, let session = node.sessions[number], answers(node, number) {
+            if number == ruling, node.canAcknowledge, store.leader?.value.session == session, !node.isUnfenced {
+                complain("\(node.name): gives up the entry in the store that rules, and can acknowledge")
+            }
             if stores[number].end(session) { signalAll(number) }
         }
         node.sessions[number] = nil

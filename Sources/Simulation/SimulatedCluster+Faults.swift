@@ -96,6 +96,7 @@ extension SimulatedCluster {
             let number = ruling + Int(fault.choice % 2)
             stopOne(number)
             finally { self.startOne(number) }
+        case .lateCutOver: cutOverTrial = fault
         case .cutOneStore:
             cutOne(node, ruling + Int(fault.choice % 2))
             finally { self.joinStore(node) }

@@ -26,6 +26,11 @@ extension SimulatedCluster {
         } else if succeeds, known.isArmed, !known.isFrozen {
             if let old = known.deadlines, deadlines.end < old.end { return refuse("it would shrink") }
         } else if node.postgres.run != nil, known.isEnforced, known.posture != .paused, known.posture != .failsafe {
+            if known.isArmed, !known.isFrozen, let machine = node.machine, machine.world.term?.fence == fence,
+                machine.world.movedTo != nil
+            {
+                complain("\(node.name): the guard is not told that the term goes on as \(fence) in another store")
+            }
             return refuse("PostgreSQL still runs under another term")
         }
         let isFirst = known.term != fence || known.deadlines == nil

@@ -21,7 +21,11 @@ extension SimulatedCluster {
             commit(
                 node, number, fault, true,
                 { [unowned self] session in
-                    self.stores[number].commit(change, name: name, session: session, at: self.now)
+                    let outcome = self.stores[number].commit(change, name: name, session: session, at: self.now)
+                    if case .committed = outcome, number == self.ruling, change.writes.contains(.removeCopy) {
+                        self.complain("\(name): takes the copy out of the store that rules")
+                    }
+                    return outcome
                 }, { .other(.committed(id, $0)) })
         case .renew(let id, let holding, let within):
             renew(node, number, holding, within, fault) { .other(.renewed(id, $0)) }
@@ -65,18 +69,69 @@ extension SimulatedCluster {
         start(node)
     }
 
-    /// The cut-over is the store's: from this moment the next one rules.
-    func noteMoved(_ change: ClusterChange, _ number: Int) {
-        let isCut = change.writes.contains { write in
+    func isCutOver(_ change: ClusterChange) -> Bool {
+        change.writes.contains { write in
             if case .putMigration(let mark?) = write { mark.state == .moved } else { false }
         }
-        guard isCut else { return }
+    }
+
+    /// The next cut-over is long on its way; its agent may end meanwhile and come back before it arrives.
+    func delayCutOver(_ node: SimulatedMember) -> Mishap? {
+        guard let trial = cutOverTrial, !isHealed else { return nil }
+        cutOverTrial = nil
+        tally["late cut-overs", default: 0] += 1
+        if trial.choice % 2 == 0 {
+            after(.milliseconds(2)) { [unowned self, unowned node] in self.killAgent(node) }
+            after(.milliseconds(30)) { [unowned self, unowned node] in self.start(node, resume: true) }
+        }
+        return .late(trial.lasts)
+    }
+
+    /// The cut-over is the store's: from this moment the next one rules.
+    func noteMoved(_ change: ClusterChange, _ number: Int, _ node: SimulatedMember) {
+        guard isCutOver(change) else { return }
+        judgeCutOver(number, node)
         ruling = number + 1
         tally["cut-overs", default: 0] += 1
         onLine?("CUT-OVER to store \(ruling)")
         if stores[ruling].leader?.value.name != stores[number].leader?.value.name {
             // Allowed only where nobody can write; `check` sees to that.
             tally["cut-overs without a leader", default: 0] += 1
+        }
+    }
+
+    /// What the cut-over compares, and what it waits for.
+    private func judgeCutOver(_ number: Int, _ node: SimulatedMember) {
+        let old = stores[number]
+        let new = stores[number + 1]
+        if old.leader?.value.name != node.name {
+            complain(
+                "\(node.name): cuts over, and \(old.leader?.value.name ?? "nobody") leads in the store that is left")
+        }
+        func configuration(_ store: ModelStore) -> JSONObject? {
+            // To those who stay on it the old store looks paused from now on.
+            var value = store.configuration?.value
+            value?["pause"] = nil
+            return value
+        }
+        if old.sync?.value != new.sync?.value || old.history?.value != new.history?.value
+            || configuration(old) != configuration(new)
+        {
+            complain("\(node.name): cuts over, and the copy is not what the store that is left holds")
+        }
+        // A cut-over of an earlier instance, under a term that knows nothing of it.
+        if let term = node.machine?.world.term, node.machine?.world.migration == nil,
+            old.leader.map({ Fence(era: old.era, number: $0.version.created) }) == term.fence
+        {
+            complain("\(node.name): a late cut-over moves the cluster under the term \(term.fence)")
+        }
+        guard let deadlines = node.guardian.deadlines, !node.isUnfenced, !node.isExcused,
+            let session = node.sessions[number + 1].flatMap({ new.sessions[$0] }), new.leader?.value.name == node.name
+        else { return }
+        if node.global(deadlines.end) > session.promised {
+            complain(
+                "\(node.name): the deadline at the cut-over outlives the new store's promise by "
+                    + "\((node.global(deadlines.end) - session.promised).milliseconds) ms")
         }
     }
 

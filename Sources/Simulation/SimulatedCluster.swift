@@ -83,6 +83,8 @@ package final class SimulatedCluster {
     var confirmed: (name: String, branch: ModelPostgres.Branch)?
     /// Restarts, in hundredths, after which the record of grants is not to be read.
     var grantsLost: UInt64 = 0
+    /// What the next cut-over of a migration meets.
+    var cutOverTrial: Fault?
     /// What the leaders asked of the others, until it is answered.
     var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String)] = [:]
     /// When the store's data was last another from one moment to the next.

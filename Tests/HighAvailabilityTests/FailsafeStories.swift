@@ -259,7 +259,9 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
-    @Test func `an older list, in a store that was set back, makes nobody a leader whom the last one did not know`() throws {
+    @Test func `an older list, in a store that was set back, makes nobody a leader whom the last one did not know`()
+        throws
+    {
         let (cluster, leader, others) = try failsafeCluster()
         let stray = cluster[others[1]]
         let older = cluster.store

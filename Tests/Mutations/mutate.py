@@ -110,7 +110,7 @@ def run(program, number, seeds, jobs):
 
 def main():
     parser = argparse.ArgumentParser(prog="Tests/Mutations/run.sh", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3000, help="seeds for each fault at most")
+    parser.add_argument("--seeds", type=int, default=12000, help="seeds for each fault at most")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these faults alone")
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

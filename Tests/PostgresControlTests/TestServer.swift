@@ -248,7 +248,9 @@ final class TestServer: Sendable {
     func promote() throws {
         _ = FileManager.default.createFile(atPath: layout.dataDirectory + "/promote", contents: Data())
         TestAccount.own(layout.dataDirectory + "/promote")
-        guard let process = postmaster.running() else { throw TestFailure("\(layout.memberName) does not run; its log: \(log.suffix(3000))") }
+        guard let process = postmaster.running() else {
+            throw TestFailure("\(layout.memberName) does not run; its log: \(log.suffix(3000))")
+        }
         kill(process.processID, SIGUSR1)
     }
 

@@ -50,7 +50,8 @@ enum FailsafeRules {
             return .wait(
                 "failsafe.notListed",
                 "no part in the race: the store was set back, and the last leader's own list did not name this member; a "
-                    + "later leader ends that, and if there can be none, turn failsafe_mode off", [Fact("under", unlisted.under)])
+                    + "later leader ends that, and if there can be none, turn failsafe_mode off",
+                [Fact("under", unlisted.under)])
         }
         guard let listed = view.failsafe, !listed.isEmpty, listed[world.me] == nil else { return nil }
         let facts = [Fact("listed", .array(listed.keys.sorted().map(JSONValue.string)))]

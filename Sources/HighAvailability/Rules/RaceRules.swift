@@ -136,7 +136,8 @@ enum RaceRules {
             if case .down(let facts) = world.server, let verdict = whileDown(world, facts) { return verdict }
             return .wait(
                 "adopt.waitForPrimary",
-                "the cluster is not registered: waiting for its primary, or for a failover ordered to one of its standbys")
+                "the cluster is not registered: waiting for its primary, or for a failover ordered to one of its standbys"
+            )
         }
         return Verdict(
             "adopt.register", .action, "registering this existing cluster and taking the lead",
