@@ -277,7 +277,11 @@
             async let outcome = commit(store, within: .seconds(3), .create("config", bytes("1"), .permanent))
             try await Task.sleep(for: .milliseconds(100))
             server.kill()
-            guard case .unknown = await outcome else { throw CaseFailure("answered by a dead server") }
+            switch await outcome {
+            // Not sent: on a busy machine it may come to the server only after its end.
+            case .unknown, .notSent: break
+            case let other: throw CaseFailure("answered by a dead server: \(other)")
+            }
             #expect(await log.first(after: count, within: .seconds(5), isDisconnected) != nil)
             guard case .unknown = await session.renew(holding: true, within: .seconds(1)) else {
                 throw CaseFailure("proven by a dead server")

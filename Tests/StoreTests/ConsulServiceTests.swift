@@ -84,14 +84,14 @@
             await publish("starting", "replica")
             await publish("running", "replica")
             #expect(
-                try await eventually(within: .seconds(5)) {
+                try await eventually(within: .seconds(20)) {
                     try services()["demo/pg1"]?["Tags"] == ["blue", "replica"]
                 })
             #expect(try services()["demo/pg1"]?["Service"]?.string == "demo")
             #expect(try services()["demo/pg1"]?["Port"]?.integer == 5432)
             await publish("running", "primary")
             #expect(
-                try await eventually(within: .seconds(5)) {
+                try await eventually(within: .seconds(20)) {
                     try services()["demo/pg1"]?["Tags"] == ["blue", "primary", "master"]
                 })
             let checks = try JSONValue.parse(ConsulFiles.get("/v1/agent/checks", port: server.ports.http) ?? "{}")
@@ -100,7 +100,7 @@
             await publish("stopping", "demoted")
             #expect(try services()["demo/pg1"] != nil)
             await publish("stopped", "demoted")
-            #expect(try await eventually(within: .seconds(5)) { try services()["demo/pg1"] == nil })
+            #expect(try await eventually(within: .seconds(20)) { try services()["demo/pg1"] == nil })
             await session.close(abandon: false)
             await store.close()
         }
