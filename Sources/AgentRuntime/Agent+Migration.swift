@@ -68,6 +68,8 @@ extension Agent {
         }
         let limit = storeLimit
         switch effect {
+        case .openSession(let id, _) where machine.world.migration?.id != other.id:
+            yield(.other(.sessionFailed(id, "another migration was prepared meanwhile")))
         case .openSession(let id, let lifetime):
             self.other?.opening = id
             let request = SessionRequest(lifetime: lifetime, name: setup.settings.name)
@@ -264,6 +266,9 @@ extension Agent {
                 .conflict,
                 "this member does not know its store yet, or the cluster has only just moved there: try again in a moment"
             )
+        }
+        guard view.migration?.state != .leaving else {
+            return OperatorAnswer(.conflict, "a migration is under way, or its end is: try again in a moment")
         }
         isPreparing = true
         defer { isPreparing = false }

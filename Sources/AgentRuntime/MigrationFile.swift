@@ -69,10 +69,19 @@ struct MigrationFile: Sendable {
             }
             return (settings.store, file)
         }
-        // The configuration was changed since. The new store itself says whether the cluster is there.
-        if configured == value(of: file.section) || file.isOver {
+        // The configuration was changed since.
+        if file.isOver {
             state.remove(name)
             return (settings.store, nil)
+        }
+        if configured == value(of: file.section) {
+            // Too early, perhaps: the old store, or the new one itself, says whether the cluster is there.
+            guard let pair = file.from.object?.members.first else { return (settings.store, nil) }
+            let former = try section(pair.key, pair.value)
+            logger.notice(
+                "the configuration names the store of migration \(file.id), and this member has not seen the cluster move: it begins with the store before, '\(former.name)'"
+            )
+            return (former, file)
         }
         return (settings.store, file)
     }
@@ -89,7 +98,9 @@ extension AgentSetup {
         guard let file = MigrationFile(state, Logger(label: "matriarch") { _ in SwiftLogNoOpLogHandler() }) else {
             return nil
         }
-        return MigrationRecord(id: file.id, isOver: file.isOver)
+        return MigrationRecord(
+            id: file.id, isOver: file.isOver,
+            isConfigured: MigrationFile.value(of: settings.store) == MigrationFile.value(of: file.section))
     }
 }
 

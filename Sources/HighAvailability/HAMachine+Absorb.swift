@@ -8,8 +8,14 @@ extension HAMachine {
         case .other(let event): absorb(other: event)
         case .from(let number, let event): if number == world.storeNumber { absorb(event) }
         case .prepared(let id, let store):
+            // Both were asked for at once: what the one is at work with is no longer the store that it was begun with.
+            if let migration = world.migration, migration.id != id, !migration.isCutting {
+                takeBack("another migration was prepared")
+            }
             world.prepared = id
             world.preparedStore = store
+            world.isElsewhereFree = false
+            world.isPreparedConfigured = false
             world.nextOtherReadAt = .distantPast
         case .wake: break
         case .started(let start): absorb(start)
@@ -203,6 +209,7 @@ extension HAMachine {
         world.hasSavedSession = start.hasSavedSession
         if let record = start.migration {
             if record.isOver { world.movedTo = record.id } else { world.prepared = record.id }
+            world.isPreparedConfigured = record.isConfigured
         }
         absorb(grants: start.grants)
         if let marker = world.marker { world.newestFence = max(world.newestFence, marker.fence) }

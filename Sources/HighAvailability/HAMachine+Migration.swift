@@ -198,6 +198,7 @@ extension HAMachine {
         guard let prepared = world.prepared, prepared != world.movedTo, world.migration == nil, world.term == nil,
             !world.isLeaving,
             world.storeTrouble != nil || world.sessionFacts == nil || world.view?.migration?.state == .leaving
+                || world.view?.initialize == .absent
         else { return }
         guard world.otherReadInFlight == nil else { return }
         if world.now < world.nextOtherReadAt { return wake(at: world.nextOtherReadAt) }
@@ -264,7 +265,8 @@ extension HAMachine {
     private mutating func absorb(otherView id: EffectID, _ view: ClusterView) {
         if world.otherReadInFlight == id {
             world.otherReadInFlight = nil
-            if let mark = view.migration, mark.state == .here, mark.id == world.prepared { changeStores(mark.id) }
+            world.isElsewhereFree = view.migration?.id != world.prepared
+            if let mark = view.migration, mark.state == .here, isFollowed(mark) { changeStores(mark.id) }
             return
         }
         guard let migration = world.migration, let session = migration.session else { return }
@@ -409,7 +411,7 @@ extension HAMachine {
         if mark.state == .moved {
             if let migration = world.migration, migration.id == mark.id, migration.isCutting, world.term != nil {
                 completeCut()
-            } else if mark.id == world.prepared, mark.id != world.movedTo {
+            } else if isFollowed(mark), mark.id != world.movedTo {
                 changeStores(mark.id)
             } else {
                 world.movedAway = mark
@@ -464,9 +466,15 @@ extension HAMachine {
         if let lost = migration.sessionLost { absorb(.sessionLost(lost)) }
     }
 
+    /// Whether a mark is of the migration that this member was made ready for.
+    private func isFollowed(_ mark: MigrationMark) -> Bool {
+        guard let prepared = world.prepared else { return false }
+        return mark.id == prepared || world.isPreparedConfigured
+    }
+
     /// The cluster lives in the other store: go there. Whatever was under way at this one is of no consequence.
     private mutating func changeStores(_ id: String) {
-        guard world.prepared == id, world.movedTo != id else { return }
+        guard let prepared = world.prepared, world.movedTo != id else { return }
         switch world.lease {
         case .none: break
         case .acquiring, .unresolved, .proving: world.lease = .none
@@ -484,7 +492,8 @@ extension HAMachine {
         if let migration = world.migration { abandonMigration("the cluster has moved: \(migration.id)") }
         emit(.closeSession(abandon: false))
         leaveStore(id)
-        emit(.other(.adopt(id, keepingSession: false)))
+        emit(.other(.adopt(prepared, keepingSession: false)))
+        world.prepared = id
         forgetSession(retryAt: world.now)
         world.hasSavedSession = true
         world.view = nil
@@ -529,7 +538,7 @@ extension HAMachine {
     // MARK: - Taking back
 
     /// Back to where it began: the old store rules, and what is in the new one goes.
-    private mutating func takeBack(_ why: String) {
+    mutating func takeBack(_ why: String) {
         guard let migration = world.migration else { return }
         var facts = [
             Fact("migration", migration.id), Fact("step", migration.step), Fact("failure", migration.failure),

@@ -33,10 +33,13 @@ public struct MigrationRecord: Hashable, Sendable {
     public var id: String
     /// The old store was seen to be left: the one that this instance lives on is the new one.
     public var isOver: Bool
+    /// The configuration names the new store already: whichever migration went there, this member is to follow it.
+    public var isConfigured: Bool
 
-    public init(id: String, isOver: Bool) {
+    public init(id: String, isOver: Bool, isConfigured: Bool = false) {
         self.id = id
         self.isOver = isOver
+        self.isConfigured = isConfigured
     }
 }
 

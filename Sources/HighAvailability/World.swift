@@ -176,6 +176,10 @@ public struct World: Sendable {
     public var prepared: String?
     /// That store, in words.
     public var preparedStore: String?
+    /// The configuration names the store that was prepared: any migration's going there is followed.
+    public var isPreparedConfigured = false
+    /// The store that was prepared has been looked at, and the cluster is not there.
+    public var isElsewhereFree = false
     /// The migration that brought the cluster to the present store.
     public var movedTo: String?
     /// The store has been left for one that this member was not told of.

@@ -77,8 +77,11 @@ extension SimulatedCluster {
             query(node, peers.filter { fresh.contains($0.name) }, .seconds(2))
         case .persistMarker(let id, let marker):
             let instance = node.instance
-            after(.milliseconds(3)) { [unowned self, unowned node] in
-                guard node.instance == instance else { return }
+            // One queue: a mark that is taken back and one that is set never overtake each other.
+            let due = max(now + .milliseconds(3), node.diskFreeAt)
+            node.diskFreeAt = due
+            at(due) { [unowned self, unowned node] in
+                guard node.instance == instance, !node.isHostDown else { return }
                 node.marker = marker
                 self.deliverInOrder(node, .persisted(id, succeeded: true))
             }

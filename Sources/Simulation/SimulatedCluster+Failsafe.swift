@@ -89,7 +89,8 @@ extension SimulatedCluster {
     /// True when the members' grants are behind a deadline: then it is theirs to be judged by.
     func judgeGrants(_ member: SimulatedMember, _ deadlines: LeaseDeadlines) -> Bool {
         let end = member.global(deadlines.end)
-        if let listed = store.failsafe?.value ?? lastListed, listed.keys.allSatisfy({ $0 == member.name }) {
+        let lists = [store.failsafe?.value ?? lastListed, lastListed].compactMap { $0 }
+        if lists.contains(where: { $0.keys.allSatisfy { $0 == member.name } }) {
             // Nobody else may lead: there is nobody to ask.
             member.backedUntil = max(member.backedUntil, end)
             return true

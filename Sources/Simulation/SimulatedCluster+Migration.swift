@@ -51,7 +51,7 @@ extension SimulatedCluster {
     /// What this member's disk says of a migration.
     func record(of node: SimulatedMember) -> MigrationRecord? {
         if let prepared = node.prepared, prepared.number == node.home + 1 {
-            return MigrationRecord(id: prepared.id, isOver: false)
+            return MigrationRecord(id: prepared.id, isOver: false, isConfigured: node.isPreparedConfigured)
         }
         return node.movedBy.map { MigrationRecord(id: $0, isOver: true) }
     }
@@ -62,9 +62,14 @@ extension SimulatedCluster {
         tally["configurations corrected", default: 0] += 1
         onLine?("OPERATOR: \(node.name) is told of store \(ruling)")
         killAgent(node)
-        node.recordedHome = ruling
-        node.prepared = nil
-        node.movedBy = nil
+        // An agent that was told of that store by a migration which it has not seen end begins with the one before.
+        if node.prepared?.number == ruling, node.recordedHome == ruling - 1 {
+            node.isPreparedConfigured = true
+        } else {
+            node.recordedHome = ruling
+            node.prepared = nil
+            node.movedBy = nil
+        }
         node.sessions = [:]
         start(node)
     }
@@ -155,9 +160,11 @@ extension SimulatedCluster {
             delay = delay + .milliseconds(5)
             after(delay) { [unowned self, unowned member] in
                 guard let world = member.machine?.world, !member.isFrozen, !member.isHostDown, member.home == next - 1,
-                    world.migration == nil, let view = world.view, view.migration?.state != .arriving
+                    world.migration == nil, let view = world.view, view.migration?.state != .arriving,
+                    view.migration?.state != .leaving
                 else { return }
                 member.prepared = (next, id)
+                member.isPreparedConfigured = false
                 self.deliver(member, .prepared(id, store: "store \(next)"))
             }
         }

@@ -33,6 +33,8 @@ package final class SimulatedMember {
     var firstHome = 0
     /// The store that it was made ready for and the migration, on disk; and the one that it knows to be over.
     var prepared: (number: Int, id: String)?
+    /// The configuration names the store that was prepared.
+    var isPreparedConfigured = false
     var movedBy: String?
     /// Stores that it does not reach while it reaches others.
     var cutFrom: Set<Int> = []

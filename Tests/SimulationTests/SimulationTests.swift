@@ -32,6 +32,10 @@ struct SimulationTests {
     /// The same, of the world that knows a second store.
     static let since: [(seed: UInt64, why: String)] = [
         (37322, "every agent began anew on a store that had been emptied: all waited for a primary"),
+        (1353, "an older list, put back with the store, named a member that the leader had not asked"),
+        (18906, "nobody remembered an emptied cluster, and no operator could tell"),
+        (47133, "a lost connection voided the view, and nobody read again"),
+        (527845, "members told of two migrations at once followed neither"),
         (40795, "a session of the new store, adopted after it had expired, was believed for ever"),
     ]
 

@@ -206,6 +206,46 @@
             await store.close()
         }
 
+        @Test func anotherDomainByReload() async throws {
+            let server = try await SharedEtcd.shared.server()
+            let names = try TinyNameServer()
+            defer { names.stop() }
+            let record = ServiceRecord(
+                priority: 1, weight: 1, port: UInt16(server.place.clientPort), target: "localhost")
+            names.state.withLock { $0.records = ["_etcd-client._tcp.example.org": [record]] }
+            let store = try openEtcd([], root: "/service/srv\(nextNumber())/") {
+                $0.domain = ServiceDomain(name: "example.org")
+                $0.nameServers = [names.nameServer]
+            }
+            let log = SignalLog(store)
+            let session = try await store.openSession(
+                SessionRequest(lifetime: .seconds(10), name: "pg1"), within: .seconds(8))
+            #expect(await log.first(after: 0, within: .seconds(5)) { $0 == .connected } != nil)
+
+            // A domain without servers is refused while those of the one before answer; the session goes on either way.
+            let refused = try refusal(await store.reconfigure(section(["srv": "example.net"])))
+            #expect(refused.contains("example.net"), "\(refused)")
+            #expect(await session.renew(holding: false, within: .seconds(5)).isProven)
+
+            names.state.withLock { $0.records["_etcd-client._tcp.example.net"] = [record] }
+            #expect(try warnings(await store.reconfigure(section(["srv": "example.net"]))) == "")
+            #expect(store.cluster.settings.domain?.name == "example.net")
+            // The old one is needed no more.
+            names.state.withLock { $0.records["_etcd-client._tcp.example.org"] = nil }
+            #expect(await session.renew(holding: false, within: .seconds(5)).isProven)
+            let isHeard = await eventually(within: .seconds(10)) {
+                let count = log.count
+                let write = StoreTransaction(
+                    id: TransactionID(nextNumber()), compares: [], writes: [.put("config", [1], .permanent)])
+                guard await store.commit(write, within: .seconds(5)).isCommitted else { return false }
+                return await log.first(after: count, within: .seconds(2)) { $0.isNews } != nil
+            }
+            #expect(isHeard)
+            #expect(await !log.has(.sessionLost))
+            await session.close(abandon: false)
+            await store.close()
+        }
+
         @Test func membersThatAreExchangedWithoutARestart() async throws {
             let ensemble = try await EtcdEnsemble.started()
             defer { ensemble.stop() }

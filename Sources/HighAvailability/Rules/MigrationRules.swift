@@ -43,6 +43,17 @@ enum MigrationRules {
         }
     }
 
+    /// A store that knows nothing of this cluster may be the one that it has left: nobody registers it there before the one
+    /// that it was to move to has been looked at.
+    static func elsewhere(_ world: World) -> Verdict? {
+        guard let prepared = world.prepared, prepared != world.movedTo, !world.isElsewhereFree else { return nil }
+        return .wait(
+            "migration.elsewhere",
+            "the store knows nothing of this cluster, which was to move to another one: looking there first; if that can never "
+                + "be answered, DELETE /store/migration makes this member forget it",
+            [Fact("migration", prepared), Fact("store", world.preparedStore)])
+    }
+
     /// Why a migration cannot begin now; nil: it can.
     static func objection(_ world: World, to id: String) -> String? {
         guard world.term != nil, world.isRunningPrimary, world.promotion == .none else {

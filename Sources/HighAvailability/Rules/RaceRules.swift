@@ -117,12 +117,14 @@ enum RaceRules {
             guard let identifier = world.systemIdentifier,
                 identifier == world.storeReturn?.before.systemIdentifier
             else { break }
+            if let verdict = MigrationRules.elsewhere(world) { return verdict }
             return Verdict(
                 "store.register", .action, "registering the cluster again, which the store has lost",
                 [Fact("system_identifier", identifier)], .registerAgain(identifier))
         case .absent, .inProgress, .invalid: break
         }
         guard let identifier = world.systemIdentifier else { return nil }
+        if let verdict = MigrationRules.elsewhere(world) { return verdict }
         guard wasPrimary(world) else {
             // Nobody knows how far the others are, or how many: an operator does.
             if let request = view.failover, request.candidate == world.me, request.scheduledAt == nil,
