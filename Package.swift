@@ -190,7 +190,8 @@ let package = Package(
         tests(
             "AgentRuntimeTests",
             [
-                "AgentRuntime", "ClusterHarness", "ClusterModel", "HighAvailability", "LeaseGuard", "PeerClient",
+                "AgentConfiguration", "AgentRuntime", "ClusterHarness", "ClusterModel",
+                "HighAvailability", "LeaseGuard", "PeerClient",
                 "PluginInterfaces", logging,
             ]),
         tests("SystemTests", ["ClusterHarness", "ClusterModel"]),
