@@ -78,7 +78,9 @@ extension SimulatedCluster {
         case .persistMarker(let id, let marker):
             let instance = node.instance
             // One queue: a mark that is taken back and one that is set never overtake each other.
-            let due = max(now + .milliseconds(3), node.diskFreeAt)
+            // Now and then the disk has something else to do first.
+            let wait = random.percent(20) ? random.duration(upTo: ttl / 8) : .zero
+            let due = max(now + .milliseconds(3) + wait, node.diskFreeAt)
             node.diskFreeAt = due
             at(due) { [unowned self, unowned node] in
                 guard node.instance == instance, !node.isHostDown else { return }
