@@ -40,6 +40,7 @@ public enum ClusterCondition: Hashable, Sendable {
     case syncVersion(EntryVersion?)
     case statusVersion(EntryVersion?)
     case historyVersion(EntryVersion?)
+    case promotionsVersion(EntryVersion?)
     case memberVersion(String, EntryVersion?)
     case eraVersion(EntryVersion?)
     case migrationVersion(EntryVersion?)

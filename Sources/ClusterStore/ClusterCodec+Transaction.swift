@@ -41,6 +41,7 @@ extension ClusterCodec {
         case .syncVersion(let seen): version(ClusterKey.sync, seen)
         case .statusVersion(let seen): version(ClusterKey.status, seen)
         case .historyVersion(let seen): version(ClusterKey.history, seen)
+        case .promotionsVersion(let seen): version(ClusterKey.promotions, seen)
         case .memberVersion(let member, let seen): version(try memberKey(member), seen)
         case .eraVersion(let seen): version(ClusterKey.era, seen)
         case .migrationVersion(let seen): version(ClusterKey.migration, seen)

@@ -421,8 +421,12 @@ extension HAMachine {
     ) {
         guard !isCommitting("history") else { return }
         var writes: [ClusterWrite] = [.putHistory(history)]
-        if let promotions, promotions != view.promotions { writes.append(.putPromotions(promotions)) }
-        commit(ClusterChange(if: [.leaderIsOurs, .historyVersion(view.historyVersion)], writes), "history")
+        var conditions: [ClusterCondition] = [.leaderIsOurs, .historyVersion(view.historyVersion)]
+        if let promotions, promotions != view.promotions {
+            conditions.append(.promotionsVersion(view.promotionsVersion))
+            writes.append(.putPromotions(promotions))
+        }
+        commit(ClusterChange(if: conditions, writes), "history")
     }
 
     /// The last position, once in loop_wait when it moved.

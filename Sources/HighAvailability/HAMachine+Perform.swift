@@ -273,7 +273,11 @@ extension HAMachine {
         var records = world.view?.promotions ?? PromotionRecords()
         records.records[timeline] = PromotionRecords.Record(leader: world.me, fence: fence)
         emit(.persistMarker(marker, PromotionMarker(timeline: timeline, fence: fence)))
-        let intent = commit(ClusterChange(if: [.leaderIsOurs], [.putPromotions(records)]), "intent")
+        // An intent of an earlier term under the same session may still be on its way: it must not come over this one.
+        let intent = commit(
+            ClusterChange(
+                if: [.leaderIsOurs, .promotionsVersion(world.view?.promotionsVersion)], [.putPromotions(records)]),
+            "intent")
         setPromotion(.preparing(fence, timeline, marker: marker, intent: intent))
         if world.armedTerm != fence, case .held(let term) = world.lease { emit(.arm(fence, term.deadlines)) }
     }

@@ -192,6 +192,7 @@ package struct ModelStore {
         case .syncVersion(let version): return compare(sync?.version, version, "sync")
         case .statusVersion(let version): return compare(status?.version, version, "status")
         case .historyVersion(let version): return compare(history?.version, version, "history")
+        case .promotionsVersion(let version): return compare(promotions?.version, version, "promotions")
         case .memberVersion(let member, let version): return compare(members[member]?.version, version, member)
         case .eraVersion(let version): return compare(eraEntry?.version, version, "era")
         case .migrationVersion(let version): return compare(migration?.version, version, "migration")

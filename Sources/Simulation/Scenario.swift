@@ -163,9 +163,9 @@ package struct Scenario: Sendable {
     /// The leader lives by grants, and somebody knows nothing of them. Drawn apart, for the same reason.
     private static func addFailsafeTrial(to scenario: inout Scenario) {
         var random = SplitMix(seed: scenario.seed &* 0xE703_7ED1_A0B4_28DB ^ 0x3D8)
-        // A store set back under a leader that cannot see it is nothing that anybody could know of (README).
+        // A store set back or emptied under a leader that cannot see it is nothing that anybody could know of (README).
         guard scenario.hasFailsafe, !scenario.isSynchronous, random.percent(25),
-            !scenario.faults.contains(where: { $0.kind == .storeSetBack })
+            !scenario.faults.contains(where: { $0.kind == .storeSetBack || $0.kind == .storeEmptied })
         else { return }
         let last = (scenario.faults.last?.at ?? .zero) + .milliseconds(500)
         scenario.faults.append(

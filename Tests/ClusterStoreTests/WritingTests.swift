@@ -26,6 +26,7 @@ import Testing
             (.failoverVersion(nil), [.absent("failover")]),
             (.syncVersion(other), [.version("sync", other)]),
             (.syncVersion(nil), [.absent("sync")]),
+            (.promotionsVersion(other), [.version("promotions", other)]),
             (.statusVersion(other), [.version("status", other)]),
             (.statusVersion(nil), [.absent("status")]),
             (.historyVersion(other), [.version("history", other)]),
