@@ -523,6 +523,9 @@ extension HAMachine {
         if case .preparing(let fence, let timeline, let marker, intent: id) = world.promotion {
             if isCommitted {
                 setPromotion(.preparing(fence, timeline, marker: marker, intent: nil))
+                // What the records are kept by has to show it, or the next write of them would be refused.
+                world.upkeepFrom = world.now
+                world.readWanted = true
             } else {
                 record("promote.noIntent", .warning, "the promotion could not be recorded in the store: \(outcome)")
                 setPromotion(.none)

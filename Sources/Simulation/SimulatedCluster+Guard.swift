@@ -38,6 +38,8 @@ extension SimulatedCluster {
         node.guardian.deadlines = deadlines
         node.guardian.isFrozen = false
         node.guardian.graceUntil = nil
+        // After a pause a deadline is in force as soon as there is one.
+        if known.posture == .resumed { node.guardian.isEnforced = true }
         if isFirst { deliverInOrder(node, .guardArmed(fence), after: .milliseconds(1)) }
         at(node.global(deadlines.quit)) { [unowned self, unowned node] in
             guard node.guardian.deadlines == deadlines, !node.isGuardFrozen, !node.isHostPaused else { return }
@@ -117,6 +119,7 @@ extension SimulatedCluster {
                 return
             }
             let grace = now + ttl
+            node.guardian.isEnforced = node.guardian.deadlines != nil
             node.guardian.graceUntil = grace
             at(grace) { [unowned self, unowned node] in
                 if !node.isGuardFrozen, !node.isHostPaused { self.graceEnded(node, grace) }

@@ -38,8 +38,7 @@ extension SimulatedCluster {
         deliverInOrder(node, .started(begin), after: .milliseconds(1))
         let guardian = node.guardian
         let armed =
-            node.postgres.run != nil && guardian.deadlines != nil && !guardian.isFrozen && guardian.isEnforced
-            ? guardian.term : nil
+            node.postgres.run != nil && guardian.deadlines != nil && !guardian.isFrozen ? guardian.term : nil
         deliverInOrder(
             node, .guardReady(isAdopting: adopted, isPaused: guardian.posture == .paused, armed: armed),
             after: .milliseconds(2))
