@@ -33,6 +33,8 @@ public enum ClusterCondition: Hashable, Sendable {
     case leaderAbsent
     /// The leader entry is ours: value and session.
     case leaderIsOurs
+    /// The leader entry is the very one that was seen: another term of ours under the same session is another.
+    case leaderVersion(EntryVersion)
     case initializeAbsent
     case initializeVersion(EntryVersion)
     case configurationVersion(EntryVersion?)
@@ -40,7 +42,6 @@ public enum ClusterCondition: Hashable, Sendable {
     case syncVersion(EntryVersion?)
     case statusVersion(EntryVersion?)
     case historyVersion(EntryVersion?)
-    case promotionsVersion(EntryVersion?)
     case memberVersion(String, EntryVersion?)
     case eraVersion(EntryVersion?)
     case migrationVersion(EntryVersion?)

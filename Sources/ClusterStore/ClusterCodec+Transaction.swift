@@ -34,6 +34,7 @@ extension ClusterCodec {
                 .owner(ClusterKey.leader, try needed(session, for: "a check of the leader entry")),
                 .value(ClusterKey.leader, Array(name.utf8)),
             ]
+        case .leaderVersion(let seen): version(ClusterKey.leader, seen)
         case .initializeAbsent: [.absent(ClusterKey.initialize)]
         case .initializeVersion(let seen): version(ClusterKey.initialize, seen)
         case .configurationVersion(let seen): version(ClusterKey.configuration, seen)
@@ -41,7 +42,6 @@ extension ClusterCodec {
         case .syncVersion(let seen): version(ClusterKey.sync, seen)
         case .statusVersion(let seen): version(ClusterKey.status, seen)
         case .historyVersion(let seen): version(ClusterKey.history, seen)
-        case .promotionsVersion(let seen): version(ClusterKey.promotions, seen)
         case .memberVersion(let member, let seen): version(try memberKey(member), seen)
         case .eraVersion(let seen): version(ClusterKey.era, seen)
         case .migrationVersion(let seen): version(ClusterKey.migration, seen)

@@ -421,12 +421,10 @@ extension HAMachine {
     ) {
         guard !isCommitting("history") else { return }
         var writes: [ClusterWrite] = [.putHistory(history)]
-        var conditions: [ClusterCondition] = [.leaderIsOurs, .historyVersion(view.historyVersion)]
-        if let promotions, promotions != view.promotions {
-            conditions.append(.promotionsVersion(view.promotionsVersion))
-            writes.append(.putPromotions(promotions))
-        }
-        commit(ClusterChange(if: conditions, writes), "history")
+        if let promotions, promotions != view.promotions { writes.append(.putPromotions(promotions)) }
+        commit(
+            ClusterChange(if: leaderIsOurs(world.term?.fence) + [.historyVersion(view.historyVersion)], writes),
+            "history")
     }
 
     /// The last position, once in loop_wait when it moved.

@@ -472,6 +472,14 @@ extension HAMachine {
         return id
     }
 
+    /// That we hold the entry, in this very term: a write of an earlier one under the same session may still be on its way.
+    func leaderIsOurs(_ fence: Fence?) -> [ClusterCondition] {
+        guard let fence, let leader = world.view?.leader, world.isLeaderEntryOurs, leader.fence == fence else {
+            return [.leaderIsOurs]
+        }
+        return [.leaderIsOurs, .leaderVersion(leader.version)]
+    }
+
     func isCommitting(_ label: String) -> Bool { world.commits.values.contains(label) }
 
     mutating func absorb(commit id: EffectID, _ outcome: ChangeOutcome) {
@@ -523,9 +531,6 @@ extension HAMachine {
         if case .preparing(let fence, let timeline, let marker, intent: id) = world.promotion {
             if isCommitted {
                 setPromotion(.preparing(fence, timeline, marker: marker, intent: nil))
-                // What the records are kept by has to show it, or the next write of them would be refused.
-                world.upkeepFrom = world.now
-                world.readWanted = true
             } else {
                 record("promote.noIntent", .warning, "the promotion could not be recorded in the store: \(outcome)")
                 setPromotion(.none)

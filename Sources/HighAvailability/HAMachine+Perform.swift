@@ -274,10 +274,7 @@ extension HAMachine {
         records.records[timeline] = PromotionRecords.Record(leader: world.me, fence: fence)
         emit(.persistMarker(marker, PromotionMarker(timeline: timeline, fence: fence)))
         // An intent of an earlier term under the same session may still be on its way: it must not come over this one.
-        let intent = commit(
-            ClusterChange(
-                if: [.leaderIsOurs, .promotionsVersion(world.view?.promotionsVersion)], [.putPromotions(records)]),
-            "intent")
+        let intent = commit(ClusterChange(if: leaderIsOurs(fence), [.putPromotions(records)]), "intent")
         setPromotion(.preparing(fence, timeline, marker: marker, intent: intent))
         if world.armedTerm != fence, case .held(let term) = world.lease { emit(.arm(fence, term.deadlines)) }
     }

@@ -136,10 +136,7 @@ extension HAMachine {
         for (timeline, record) in back.before.promotions.records where promotions.records[timeline] != record {
             promotions.records[timeline] = record
         }
-        if promotions != view.promotions {
-            conditions.append(.promotionsVersion(view.promotionsVersion))
-            writes.append(.putPromotions(promotions))
-        }
+        if promotions != view.promotions { writes.append(.putPromotions(promotions)) }
         return (conditions, writes)
     }
 

@@ -185,6 +185,7 @@ package struct ModelStore {
         case .leaderAbsent: return leader == nil ? nil : "leader exists"
         case .leaderIsOurs:
             return leader?.value.name == name && leader?.value.session == session ? nil : "leader is not ours"
+        case .leaderVersion(let version): return compare(leader?.version, version, "leader")
         case .initializeAbsent: return initialize == nil ? nil : "initialize exists"
         case .initializeVersion(let version): return compare(initialize?.version, version, "initialize")
         case .configurationVersion(let version): return compare(configuration?.version, version, "config")
@@ -192,7 +193,6 @@ package struct ModelStore {
         case .syncVersion(let version): return compare(sync?.version, version, "sync")
         case .statusVersion(let version): return compare(status?.version, version, "status")
         case .historyVersion(let version): return compare(history?.version, version, "history")
-        case .promotionsVersion(let version): return compare(promotions?.version, version, "promotions")
         case .memberVersion(let member, let version): return compare(members[member]?.version, version, member)
         case .eraVersion(let version): return compare(eraEntry?.version, version, "era")
         case .migrationVersion(let version): return compare(migration?.version, version, "migration")

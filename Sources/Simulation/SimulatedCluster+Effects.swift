@@ -79,7 +79,7 @@ extension SimulatedCluster {
             let instance = node.instance
             // One queue: a mark that is taken back and one that is set never overtake each other.
             // Now and then the disk has something else to do first.
-            let wait = random.percent(20) ? random.duration(upTo: ttl / 8) : .zero
+            let wait = diskBusy > .zero && random.percent(20) ? random.duration(upTo: diskBusy) : .zero
             let due = max(now + .milliseconds(3) + wait, node.diskFreeAt)
             node.diskFreeAt = due
             at(due) { [unowned self, unowned node] in

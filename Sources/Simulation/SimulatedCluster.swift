@@ -83,6 +83,8 @@ package final class SimulatedCluster {
     var confirmed: (name: String, branch: ModelPostgres.Branch)?
     /// Restarts, in hundredths, after which the record of grants is not to be read.
     var grantsLost: UInt64 = 0
+    /// How long a disk may be at other work before it takes a marker.
+    var diskBusy: Duration = .zero
     /// What the next cut-over of a migration meets.
     var cutOverTrial: Fault?
     /// What the leaders asked of the others, until it is answered.

@@ -77,6 +77,7 @@ package struct SimulationRun {
             for member in cluster.all { member.settings.bootstrapConfiguration?["failsafe_mode"] = true }
         }
         cluster.grantsLost = scenario.grantsLost
+        cluster.diskBusy = scenario.ttl / 8
         cluster.keepsStory = false
         cluster.jitter = scenario.jitter
         cluster.storeDelay = scenario.storeDelay

@@ -26,7 +26,7 @@ import Testing
             (.failoverVersion(nil), [.absent("failover")]),
             (.syncVersion(other), [.version("sync", other)]),
             (.syncVersion(nil), [.absent("sync")]),
-            (.promotionsVersion(other), [.version("promotions", other)]),
+            (.leaderVersion(other), [.version("leader", other)]),
             (.statusVersion(other), [.version("status", other)]),
             (.statusVersion(nil), [.absent("status")]),
             (.historyVersion(other), [.version("history", other)]),
@@ -40,7 +40,7 @@ import Testing
             #expect(try transaction(if: [condition]).compares == compares, "\(condition)")
         }
         let all = try transaction(if: table.map(\.0) + table.map(\.0))
-        #expect(all.compares.count == 19)
+        #expect(all.compares.count == 20)
     }
 
     /// The stored texts, to the byte: other programs read and compare them.
