@@ -267,9 +267,6 @@ extension Agent {
                 "this member does not know its store yet, or the cluster has only just moved there: try again in a moment"
             )
         }
-        guard view.migration?.state != .leaving else {
-            return OperatorAnswer(.conflict, "a migration is under way, or its end is: try again in a moment")
-        }
         isPreparing = true
         defer { isPreparing = false }
         let file: MigrationFile

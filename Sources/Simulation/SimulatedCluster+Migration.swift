@@ -160,8 +160,7 @@ extension SimulatedCluster {
             delay = delay + .milliseconds(5)
             after(delay) { [unowned self, unowned member] in
                 guard let world = member.machine?.world, !member.isFrozen, !member.isHostDown, member.home == next - 1,
-                    world.migration == nil, let view = world.view, view.migration?.state != .arriving,
-                    view.migration?.state != .leaving
+                    world.migration == nil, let view = world.view, view.migration?.state != .arriving
                 else { return }
                 member.prepared = (next, id)
                 member.isPreparedConfigured = false
