@@ -32,15 +32,18 @@ public enum TimelineNumbers {
     }
 
     /// Removes the files of a promotion that did not happen: a server that is started as a standby would look for the WAL
-    /// of such a timeline and refuse to start. Those below its own timeline stay, for others may ask for them.
+    /// of such a timeline and refuse to start. Those below a timeline that was made stay, its own or a later one that it
+    /// has the history of: the server finds that one only by way of them, and others may ask for them.
     public static func takeBack(dataDirectory: String) throws(PostgresError) {
         guard let own = try ControlFile.read(dataDirectory: dataDirectory)?.data else { return }
         var number = max(own.timeline, own.minimumRecoveryTimeline).next
+        var unused: [Timeline] = []
         // Upwards as the server looks: the first number without a file ends the search.
         while let text = try Files.readText(path(dataDirectory, number)) {
-            if text.contains(reason) { unlink(path(dataDirectory, number)) }
+            if text.contains(reason) { unused.append(number) } else { unused = [] }
             number = number.next
         }
+        for number in unused { unlink(path(dataDirectory, number)) }
     }
 
     private static func path(_ dataDirectory: String, _ timeline: Timeline) -> String {

@@ -8,19 +8,8 @@ import Testing
 @testable import AgentRuntime
 
 struct GrantFileTests {
-    private func withDirectory(_ body: (StateDirectory) throws -> Void) throws {
-        var template = Array("/tmp/matriarch-grants.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let path = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer {
-            for name in ["grants", "grants.new"] { unlink("\(path)/\(name)") }
-            rmdir(path)
-        }
-        try body(StateDirectory(path: path))
-    }
-
     @Test func `a grant survives as it was, in a file that is its owner's alone`() throws {
-        try withDirectory { state in
+        try withStateDirectory(["grants"]) { state in
             let record = GrantRecord(
                 holder: "pg1", until: SystemClock.now() + .seconds(7), lasts: .seconds(10), round: .max, instance: 3,
                 newestFence: Fence(era: 2, number: 99))
@@ -35,7 +24,7 @@ struct GrantFileTests {
     }
 
     @Test func `of an earlier boot nobody knows how much is left: all of it`() throws {
-        try withDirectory { state in
+        try withStateDirectory(["grants"]) { state in
             let text = #"""
                 {"boot":"another","machine":"x","holder":"pg1","until_ns":5,"lasts_ms":4000,"round":"1","instance":"2","newest_term":"0.7"}
                 """#
@@ -56,7 +45,7 @@ struct GrantFileTests {
         #"{"holder":"pg1","until_ns":1,"lasts_ms":1,"newest_term":"one"}"#,
     ])
     func `what is torn or missing is known to be unknown`(text: String) throws {
-        try withDirectory { state in
+        try withStateDirectory(["grants"]) { state in
             func isUnreadable() -> Bool { if case .unreadable = state.grants() { true } else { false } }
             #expect(isUnreadable())
             try state.write("grants", Array(text.utf8))

@@ -1,6 +1,5 @@
 import AgentConfiguration
 import ClusterModel
-import Glibc
 import Logging
 import Testing
 
@@ -9,17 +8,6 @@ import Testing
 /// Which store an agent begins with, by its configuration and by what it keeps of a migration.
 struct MigrationFileTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-
-    private func withDirectory(_ body: (StateDirectory) throws -> Void) throws {
-        var template = Array("/tmp/matriarch-migration.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let path = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer {
-            for name in ["migration", "migration.new"] { unlink("\(path)/\(name)") }
-            rmdir(path)
-        }
-        try body(StateDirectory(path: path))
-    }
 
     private func section(_ name: String, _ hosts: String) throws -> StoreSection {
         try MigrationFile.section(name, ["hosts": .string(hosts)])
@@ -32,7 +20,7 @@ struct MigrationFileTests {
     @Test func `the record says where the cluster is, until the configuration does`() throws {
         let old = try section("zookeeper", "a:2181")
         let new = try section("etcd3", "b:2379")
-        try withDirectory { state in
+        try withStateDirectory(["migration"]) { state in
             func begin(_ section: StoreSection) throws -> (String, file: MigrationFile?) {
                 let beginning = try MigrationFile.beginning(settings(section), state, logger)
                 return (beginning.store.name, beginning.file)
@@ -61,7 +49,7 @@ struct MigrationFileTests {
     }
 
     @Test func `a record that cannot be read leaves the word to the configuration`() throws {
-        try withDirectory { state in
+        try withStateDirectory(["migration"]) { state in
             let old = try section("consul", "c:8500")
             for text in ["", "{", "{}", #"{"id":"m1","store":"etcd3","section":[],"from":{}}"#] {
                 try state.write(MigrationFile.name, Array(text.utf8))

@@ -150,6 +150,37 @@ struct ReplicationTests {
         }
     }
 
+    @Test func aCrashedStandbyFindsTheNewestTimelinePastNumbersThatWereLeftOut() async throws {
+        try await withServers(["a", "b", "c"]) { servers in
+            let a = servers[0]
+            let b = servers[1]
+            let c = servers[2]
+            try await pair(a, b)
+            try await c.clone(from: a)
+            try await c.start(.standby(StandbySettings(upstream: a.endpoint)))
+            let before = try #require(try await a.sql("SELECT pg_current_wal_flush_lsn()").flatMap { LSN(text: $0) })
+            for standby in [b, c] { try await standby.sampled { ($0.replayLSN ?? .zero) >= before } }
+            try leaveOut(b, from: 1, to: 4)
+            try await a.kill9()
+            try b.promote()
+            try await b.sampled { !$0.isInRecovery }
+            let files = try await c.files()
+            _ = try await files.write(.standby(StandbySettings(upstream: b.endpoint)))
+            try await c.postmaster.reload(try #require(c.postmaster.running()))
+            try await c.sampled { $0.replicationState == .streaming && $0.receiver?.receivedTimeline == Timeline(4) }
+            _ = try await b.sql("INSERT INTO public.t SELECT generate_series(1, 1000)")
+            let written = try #require(try await b.sql("SELECT pg_current_wal_flush_lsn()").flatMap { LSN(text: $0) })
+            try await c.sampled { ($0.replayLSN ?? .zero) >= written }
+            // Everything crashes; its control file still names the first timeline, and there is nobody to follow.
+            try await b.kill9()
+            try await c.kill9()
+            try TimelineNumbers.takeBack(dataDirectory: c.layout.dataDirectory)
+            try await c.start(.standby(StandbySettings(upstream: nil)))
+            try await c.sampled { ($0.replayLSN ?? .zero) >= written }
+            #expect(try await c.sql("SELECT count(*) FROM public.t") == "1000")
+        }
+    }
+
     @Test func aPrimaryThatShutDownInOrderFollowsWithoutRewind() async throws {
         try await withServers(["a", "b"]) { servers in
             let a = servers[0]

@@ -47,8 +47,8 @@ enum FailsafeRules {
     /// The list of `/failsafe` is closed: who is not on it was not asked, and must not lead.
     static func unlisted(_ world: World, _ view: ClusterView) -> Verdict? {
         if let unlisted = world.unlisted, world.isFailsafeOn {
-            return .wait(
-                "failsafe.notListed",
+            return Verdict(
+                "failsafe.notListed", .warning,
                 "no part in the race: the store was set back, and the last leader's own list did not name this member; a "
                     + "later leader ends that, and if there can be none, turn failsafe_mode off",
                 [Fact("under", unlisted.under)])
@@ -56,8 +56,8 @@ enum FailsafeRules {
         guard let listed = view.failsafe, !listed.isEmpty, listed[world.me] == nil else { return nil }
         let facts = [Fact("listed", .array(listed.keys.sorted().map(JSONValue.string)))]
         if world.isFailsafeOn {
-            return .wait(
-                "failsafe.notListed",
+            return Verdict(
+                "failsafe.notListed", .warning,
                 "no part in the race: the key 'failsafe' does not name this member; a leader adds it, and if there can be "
                     + "none, turn failsafe_mode off", facts)
         }

@@ -47,8 +47,8 @@ enum MigrationRules {
     /// that it was to move to has been looked at.
     static func elsewhere(_ world: World) -> Verdict? {
         guard let prepared = world.prepared, prepared != world.movedTo, !world.isElsewhereFree else { return nil }
-        return .wait(
-            "migration.elsewhere",
+        return Verdict(
+            "migration.elsewhere", .warning,
             "the store knows nothing of this cluster, which was to move to another one: looking there first; if that can never "
                 + "be answered, DELETE /store/migration makes this member forget it",
             [Fact("migration", prepared), Fact("store", world.preparedStore)])

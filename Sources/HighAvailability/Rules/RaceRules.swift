@@ -136,10 +136,11 @@ enum RaceRules {
                     .acquire(settling: request, systemIdentifier: identifier))
             }
             if case .down(let facts) = world.server, let verdict = whileDown(world, facts) { return verdict }
-            return .wait(
-                "adopt.waitForPrimary",
-                "the cluster is not registered: waiting for its primary, or for a failover ordered to one of its standbys"
-            )
+            return Verdict(
+                "adopt.waitForPrimary", .warning,
+                "the cluster is not registered in the store: waiting for its primary; if that is gone for good, `matriarch "
+                    + "failover --candidate` makes the standby that has the most the leader",
+                [Fact("system_identifier", identifier)])
         }
         return Verdict(
             "adopt.register", .action, "registering this existing cluster and taking the lead",
