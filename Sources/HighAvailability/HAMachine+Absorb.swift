@@ -253,9 +253,19 @@ extension HAMachine {
         world.storeLastSeenAt = world.now
     }
 
+    /// The timeline that a standby had reached when it was started.
+    private var standbyTimeline: Timeline? {
+        guard let control = world.controlBeforeStart else { return nil }
+        switch control.state {
+        case .shutDownInRecovery, .inArchiveRecovery: return world.timeline(of: control)
+        default: return nil
+        }
+    }
+
     private mutating func absorb(server facts: ServerFacts) {
         switch facts {
         case .running(let pid, let isAdopted):
+            world.controlBeforeStart = world.control
             world.server = .up(isAdopted: isAdopted, since: world.now)
             world.isAdopting = isAdopted
             world.isSilent = false
@@ -280,6 +290,7 @@ extension HAMachine {
             let wasUp = world.isServerUp
             let wasWritable = world.mayAcknowledge
             world.server = .down(data)
+            world.controlBeforeStart = nil
             switch world.job?.job {
             case .start(.primary)?, .restart(.primary)?:
                 // The job may be starting it again this very moment: only its end says that nothing acknowledges.
@@ -369,11 +380,13 @@ extension HAMachine {
         world.failedSamples = 0
         let before = world.sample
         var sample = sample
-        if sample.isInRecovery, let before, before.isInRecovery, before.timeline > sample.timeline {
-            // Without a receiver PostgreSQL tells the timeline of its last restartpoint. A running standby never goes back.
-            sample.timeline = before.timeline
+        if sample.isInRecovery, let known = before.map({ $0.isInRecovery ? $0.timeline : nil }) ?? standbyTimeline {
+            // Without a receiver PostgreSQL tells the timeline of its last restartpoint. A standby never goes back, and is
+            // not consistent before it has reached its minimum recovery point.
+            sample.timeline = max(sample.timeline, known)
         }
         world.sample = sample
+        world.controlBeforeStart = nil
         if sample.receiver?.status == "streaming" {
             world.notStreamingSince = nil
             world.standbyExits = 0

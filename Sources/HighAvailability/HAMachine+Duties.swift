@@ -211,7 +211,7 @@ extension HAMachine {
         let sample = world.isServerUp ? world.sample : nil
         word.role = memberRole
         word.isInRecovery = sample?.isInRecovery
-        word.timeline = sample?.timeline ?? world.control.map(world.timeline(of:))
+        word.timeline = world.dataTimeline
         word.position = sample?.position
         word.tags = world.settings.tags
         word.isPaused = world.isPaused

@@ -186,6 +186,20 @@ extension HAMachine {
         return true
     }
 
+    /// An entry of an older term of ours, whose session was set back with it and lives: nobody follows it, and nothing but the
+    /// end of its session makes room for the entry of this term. The grants hold meanwhile.
+    private mutating func giveUpOldEntry(_ fence: Fence) {
+        guard case .held(let term) = world.lease, world.failsafe.leaseLost != nil, world.sessionFacts != nil else {
+            return
+        }
+        record(
+            "failsafe.oldEntry", .action, "our entry of an older term stands in the way: ending the session that holds it",
+            [Fact("entry_fence", fence), Fact("fence", term.fence)])
+        emit(.closeSession(abandon: false))
+        forgetSession(retryAt: world.now)
+        world.needsResolving = false
+    }
+
     // MARK: - The entry taken again
 
     mutating func retake() {
@@ -256,6 +270,7 @@ extension HAMachine {
         if isPast, !isAlive, world.now - since < term.deadlines.granted * FailsafeRules.oldEntryLeases {
             // The store was set back: an entry of the past, whose session ends soon.
             loseLease("the store shows an entry of the older term \(leader.fence)", .immediate)
+            if isOurs { giveUpOldEntry(leader.fence) }
             return
         }
         lose(term, "the leader entry is not ours any more", .immediate)

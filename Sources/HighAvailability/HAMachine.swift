@@ -153,7 +153,7 @@ public struct HAMachine: Sendable {
         status.isFailsafeActive = world.failsafe.isActive || world.liveGrant != nil
         status.isFailsafeOn = world.isFailsafeOn
         status.newestFence = world.newestFence
-        status.timeline = world.sample?.timeline ?? world.control.map(world.timeline(of:))
+        status.timeline = world.dataTimeline
         status.ttl = world.settings.ttl
         status.loopWait = world.settings.loopWait
         status.maximumLagOnFailover = world.settings.maximumLagOnFailover

@@ -245,6 +245,8 @@ public struct World: Sendable {
 
     // PostgreSQL.
     public var server: ServerPhase = .unknown
+    /// What pg_control said before the server started, until a sample of the running server says it.
+    public var controlBeforeStart: ControlData?
     /// Whether this server may acknowledge writes, as far as we let it.
     public var mayAcknowledge = false
     public var sample: PostgresSample?
@@ -405,6 +407,11 @@ extension World {
     public var control: ControlData? {
         if case .down(.initialized(let control)) = server { return control }
         return nil
+    }
+
+    /// The timeline of the data, running or not; nil when neither the server nor `pg_control` told it yet.
+    public var dataTimeline: Timeline? {
+        sample?.timeline ?? (control ?? controlBeforeStart).map(timeline(of:))
     }
 
     public var isRunningStandby: Bool { isServerUp && sample?.isInRecovery == true && !mayAcknowledge }

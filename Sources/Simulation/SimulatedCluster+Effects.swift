@@ -153,9 +153,17 @@ extension SimulatedCluster {
 
     // MARK: - Store
 
+    /// An entry of an older term that a store which was set back shows again: it holds nothing.
+    func isLeaderEntryPast(for node: SimulatedMember) -> Bool {
+        guard let leader = store.leader else { return false }
+        return Fence(era: store.era, number: leader.version.created) < node.machine?.world.newestFence ?? .none
+    }
+
     func endSession(_ node: SimulatedMember, _ number: Int, _ abandon: Bool) {
         if !abandon, let session = node.sessions[number], answers(node, number) {
-            if number == ruling, node.canAcknowledge, store.leader?.value.session == session, !node.isUnfenced {
+            if number == ruling, node.canAcknowledge, store.leader?.value.session == session, !node.isUnfenced,
+                !isLeaderEntryPast(for: node)
+            {
                 complain("\(node.name): gives up the entry in the store that rules, and can acknowledge")
             }
             if stores[number].end(session) { signalAll(number) }
@@ -316,7 +324,12 @@ extension SimulatedCluster {
         _ renewed: @escaping (RenewalOutcome) -> Event
     ) {
         let sent = node.local(now)
-        guard answers(node, number), let session = node.sessions[number] else {
+        guard let session = node.sessions[number] else {
+            // A client that was told of its session's end says so whatever it is asked, and asks nobody.
+            deliver(node, renewed(.gone("the session is over")), after: .milliseconds(1))
+            return
+        }
+        guard answers(node, number) else {
             // A client without a connection fails fast.
             deliver(node, renewed(.unknown("no server answers")), after: min(within, .milliseconds(100)))
             return

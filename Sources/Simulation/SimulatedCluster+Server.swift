@@ -110,10 +110,8 @@ extension SimulatedCluster {
     /// Invariant 6: nothing destructive on a holder, nor on what may be the last copy.
     private func judgeDestruction(_ node: SimulatedMember, _ job: Job) {
         guard job.isDataCopy else { return }
-        // An entry of an older term that a store which was set back shows again holds nothing.
         if let leader = store.leader, leader.value.name == node.name, leader.value.session == node.session,
-            node.session != nil,
-            Fence(era: store.era, number: leader.version.created) >= node.machine?.world.newestFence ?? .none
+            node.session != nil, !isLeaderEntryPast(for: node)
         {
             complain("\(node.name): \(job.name) while it holds the lease")
         }

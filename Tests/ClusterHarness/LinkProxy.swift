@@ -27,7 +27,12 @@ final class LinkProxy: Sendable {
         self.target = target
         port = try LocalPorts.take()
         listener = try listenOnLoopback(port)
-        start { $0.accept() }
+        do {
+            try startThread { [self] in accept() }
+        } catch {
+            Glibc.close(listener)
+            throw error
+        }
     }
 
     /// Cuts these directions, and heals the others.
@@ -41,10 +46,6 @@ final class LinkProxy: Sendable {
 
     private func isCut(_ direction: Direction?) -> Bool {
         state.withLock { state in direction.map { state.cut.contains($0) } ?? !state.cut.isEmpty }
-    }
-
-    private func start(_ body: @escaping @Sendable (LinkProxy) -> Void) {
-        Task.detached { _ = try? await onThread { body(self) } }
     }
 
     private func accept() {
@@ -62,8 +63,12 @@ final class LinkProxy: Sendable {
                 continue
             }
             let ends = Ends(client, server)
-            start { $0.pump(ends, .toServer) }
-            start { $0.pump(ends, .toClient) }
+            do {
+                try startThread { [self] in pump(ends, .toServer) }
+                try startThread { [self] in pump(ends, .toClient) }
+            } catch {
+                ends.shut()
+            }
         }
     }
 

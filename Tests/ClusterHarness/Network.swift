@@ -25,11 +25,16 @@ package final class Network: Sendable {
     }
 
     package let outside: Host
+    /// Where the thread was that made it.
+    private let before: Host
     private let state = Mutex(State())
     private static let prefix = "10.77.0."
 
-    /// Makes the bridge; the calling thread is outside from now on.
+    /// Makes the bridge; the calling thread is outside from now on, until it leaves.
     package init() throws {
+        let own = ch_network_namespace()
+        guard own >= 0 else { throw SystemFailure("cannot tell the thread's network") }
+        before = Host(name: "before", address: Host.loopback.address, namespace: own)
         let descriptor = ch_new_network_namespace()
         guard descriptor >= 0 else {
             throw SystemFailure("cannot make a network namespace: \(String(cString: strerror(errno)))")
@@ -41,6 +46,9 @@ package final class Network: Sendable {
         ])
         state.withLock { $0.hosts.append(outside) }
     }
+
+    /// Puts the calling thread back to where it was: what it starts from then on is not of this network.
+    func leave() throws { try before.enter() }
 
     /// Why namespaces cannot be made here; nil when they can.
     package static func obstacle() async -> String? {

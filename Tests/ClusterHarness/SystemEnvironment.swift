@@ -47,22 +47,31 @@ package struct SystemFailure: Error, CustomStringConvertible {
 /// cooperative pool never blocks.
 package func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
     try await withCheckedThrowingContinuation { continuation in
-        let box = Unmanaged.passRetained(Work { continuation.resume(with: Swift.Result(catching: body)) })
-        var thread = pthread_t()
-        let code = pthread_create(
-            &thread, nil,
-            { pointer in
-                guard let pointer else { return nil }
-                Unmanaged<Work>.fromOpaque(pointer).takeRetainedValue().run()
-                return nil
-            }, box.toOpaque())
-        if code == 0 {
-            pthread_detach(thread)
-        } else {
-            box.release()
-            continuation.resume(throwing: SystemFailure("no thread could be started: \(code)"))
+        do {
+            try startThread { continuation.resume(with: Swift.Result(catching: body)) }
+        } catch {
+            continuation.resume(throwing: error)
         }
     }
+}
+
+/// Starts blocking work on a thread of its own, which is where the calling thread is on the network. A thread of the
+/// cooperative pool is wherever the pool's first user was: nothing that connects or listens is started from there.
+func startThread(_ body: @escaping @Sendable () -> Void) throws {
+    let box = Unmanaged.passRetained(Work(body))
+    var thread = pthread_t()
+    let code = pthread_create(
+        &thread, nil,
+        { pointer in
+            guard let pointer else { return nil }
+            Unmanaged<Work>.fromOpaque(pointer).takeRetainedValue().run()
+            return nil
+        }, box.toOpaque())
+    guard code == 0 else {
+        box.release()
+        throw SystemFailure("no thread could be started: \(code)")
+    }
+    pthread_detach(thread)
 }
 
 private final class Work: Sendable {

@@ -58,7 +58,7 @@ package final class TestCluster {
     package var ttl: Int { plan.ttl }
 
     /// Makes the files; nothing runs yet but the store. Where the plan has networks, the calling thread is outside of
-    /// them from now on.
+    /// them until the end.
     package init(_ plan: ClusterPlan) throws {
         environment = try SystemEnvironment.read()
         self.plan = plan
@@ -430,6 +430,7 @@ package final class TestCluster {
         for server in storeServers + otherServers { server.stop() }
         for link in storeLinks.values.joined() { link.close() }
         for member in members { _ = try? member.agent?.waitForEnd(within: 5) }
+        try? network?.leave()
         Leftovers.clean(directory, disks: disks, keeps: environment.keeps)
     }
 

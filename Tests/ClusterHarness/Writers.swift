@@ -227,13 +227,11 @@ package final class Writers {
     /// Runs a client on a thread of its own, on a host.
     private static func onThread(_ shared: Shared, _ host: Host, _ body: @escaping @Sendable () -> Void) {
         shared.state.withLock { $0.running += 1 }
-        Task.detached {
-            _ = try? await ClusterHarness.onThread {
-                try host.enter()
-                body()
-            }
+        let isStarted: Void? = try? startThread {
+            if (try? host.enter()) != nil { body() }
             shared.state.withLock { $0.running -= 1 }
         }
+        if isStarted == nil { shared.state.withLock { $0.running -= 1 } }
     }
 }
 

@@ -246,4 +246,26 @@ extension FailoverStories {
         }
         #expect(rules == ["rejoin.start", "rejoin.start", "rejoin.start", "rejoin.clone"])
     }
+    @Test func `the timeline of the data is known while the server starts, and a restart does not lower it`() throws {
+        let (cluster, _, others) = try calmCluster()
+        var machine = try #require(cluster[others[0]].machine)
+        var data = try #require(cluster[others[0]].postgres.control)
+        data.state = .inArchiveRecovery
+        data.minimumRecoveryTimeline = Timeline(3)
+        func tell(_ event: Event) {
+            _ = machine.handle(event, at: Moment(now: cluster.now, wall: WallTime(seconds: 1_700_000_000), random: 7))
+        }
+        tell(.server(.down(.initialized(data), exit: nil)))
+        #expect(machine.word(askedAt: cluster.now).timeline == Timeline(3))
+        tell(.server(.running(pid: 7, isAdopted: false)))
+        #expect(machine.word(askedAt: cluster.now).timeline == Timeline(3))
+        // As a server tells it that has no receiver: the timeline of its last restartpoint.
+        tell(
+            .sample(
+                PostgresSample(takenAt: cluster.now, isInRecovery: true, serverVersion: 150_000, timeline: Timeline(1))))
+        #expect(machine.word(askedAt: cluster.now).timeline == Timeline(3))
+        tell(.server(.down(.empty, exit: nil)))
+        tell(.server(.running(pid: 8, isAdopted: false)))
+        #expect(machine.word(askedAt: cluster.now).timeline == nil)
+    }
 }

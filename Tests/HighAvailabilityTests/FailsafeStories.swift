@@ -204,6 +204,33 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `a store that is set back to an earlier term of the same leader, and of its session, does not hold it up`()
+        throws
+    {
+        let (cluster, leader, others) = try failsafeCluster()
+        let older = cluster.store
+        for (from, to) in [(leader, others[0]), (others[0], leader)] {
+            cluster.ask(from, .switchover(leader: from, candidate: to, scheduledAt: nil))
+            try #require(cluster.run(until: { $0.isHealthy(3) && $0.leader == to }, within: .seconds(30)) != nil)
+        }
+        let fence = try #require(cluster.store.terms.last?.fence)
+        let run = cluster[leader].postgres.run
+        cluster.stopStore()
+        cluster.run(for: .seconds(2))
+        cluster.setStoreBack(to: older)
+        // Sooner than the entry of then would expire, were it left alone.
+        #expect(
+            cluster.run(
+                until: { $0.leader == leader && $0.store.terms.last.map { $0.fence > fence } ?? false },
+                within: .seconds(2)) != nil, "\(cluster.story())")
+        #expect(cluster.said(leader, "failsafe.oldEntry"), "\(cluster.story())")
+        cluster.run(for: .seconds(5))
+        #expect(cluster.isHealthy(3) && cluster.primary == leader, "\(cluster.story())")
+        #expect(cluster[leader].postgres.run?.started == run?.started, "\(cluster.story())")
+        #expect(cluster.store.failsafe?.value.count == 3)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
     @Test func `without the failsafe an emptied store costs a restart in place, and no more`() throws {
         let (cluster, leader, _) = try calmCluster(ttl: .seconds(4))
         cluster.stopStore()

@@ -37,6 +37,9 @@ struct SimulationTests {
         (47133, "a lost connection voided the view, and nobody read again"),
         (527845, "members told of two migrations at once followed neither"),
         (40795, "a session of the new store, adopted after it had expired, was believed for ever"),
+        (556144, "the leader's own entry, set back with its session, stood in the way of taking it again"),
+        (636629, "in the simulator: a session whose end was told while it was opened was of no use for ever"),
+        (638487, "a timeline made again, for its member said none while its server started"),
     ]
 
     @Test(arguments: since.indices)
