@@ -193,7 +193,8 @@ extension HAMachine {
             return
         }
         record(
-            "failsafe.oldEntry", .action, "our entry of an older term stands in the way: ending the session that holds it",
+            "failsafe.oldEntry", .action,
+            "our entry of an older term stands in the way: ending the session that holds it",
             [Fact("entry_fence", fence), Fact("fence", term.fence)])
         emit(.closeSession(abandon: false))
         forgetSession(retryAt: world.now)

@@ -262,7 +262,8 @@ extension FailoverStories {
         // As a server tells it that has no receiver: the timeline of its last restartpoint.
         tell(
             .sample(
-                PostgresSample(takenAt: cluster.now, isInRecovery: true, serverVersion: 150_000, timeline: Timeline(1))))
+                PostgresSample(takenAt: cluster.now, isInRecovery: true, serverVersion: 150_000, timeline: Timeline(1)))
+        )
         #expect(machine.word(askedAt: cluster.now).timeline == Timeline(3))
         tell(.server(.down(.empty, exit: nil)))
         tell(.server(.running(pid: 8, isAdopted: false)))

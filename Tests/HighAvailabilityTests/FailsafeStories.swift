@@ -204,9 +204,7 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
-    @Test func `a store that is set back to an earlier term of the same leader, and of its session, does not hold it up`()
-        throws
-    {
+    @Test func `a store set back to an earlier term of the same leader and session does not hold it up`() throws {
         let (cluster, leader, others) = try failsafeCluster()
         let older = cluster.store
         for (from, to) in [(leader, others[0]), (others[0], leader)] {
