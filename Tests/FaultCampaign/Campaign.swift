@@ -81,8 +81,6 @@ final class Campaign {
             plan.hasFailsafe = setting == .failsafe
             plan.hasNetwork = false
             plan.hasStoreLinks = store.hasServers
-            // Each member's way leads to the one agent of its own there; behind proxies the servers are one.
-            if store == .consul { plan.ensemble = 1 }
         case .bigLog:
             plan.parameters = [
                 "max_wal_size": "8GB", "checkpoint_timeout": "1h", "wal_keep_size": "2GB", "full_page_writes": "'on'",
