@@ -168,6 +168,51 @@ extension Catalogue {
         return status?[Member.ownField]?["term"]?.string.flatMap { Fence($0) }?.era ?? 0
     }
 
+    /// Sets the store back to before so many switchovers, after a change of the configuration, and waits until the last
+    /// leader leads on without a restart.
+    private static func setBack(_ run: FaultRun, switchovers: Int) throws {
+        // The back-up: a moment in which the servers are down.
+        let copies = run.cluster.storeServers.map { "\($0.dataDirectory).copy" }
+        try killStore(run)
+        for (server, copy) in zip(run.cluster.storeServers, copies) { try server.copyData(to: copy) }
+        try startStore(run)
+        try run.cluster.waitUntilHealthy()
+        let first = try run.cluster.leader()
+        var leader = first
+        for number in 1...switchovers {
+            let candidate = try number % 2 == 0 ? first : run.replica(0)
+            let moved = try run.cluster.matriarch(["switchover", "--candidate", candidate.name, "--force"])
+            try check(moved.status == 0, "matriarch switchover: \(moved.output)")
+            try run.cluster.waitUntilHealthy()
+            leader = candidate
+        }
+        let mark = Int64(7_654_321)
+        _ = try LocalHTTP.call(
+            "PATCH", host: leader.host, port: leader.restPort, "/config",
+            body: ["maximum_lag_on_failover": .integer(mark)], within: 10)
+        try run.cluster.waitUntilHealthy()
+        let postmaster = try run.cluster.pid(leader, .postmaster)
+        run.begin([])
+        try killStore(run)
+        for (server, copy) in zip(run.cluster.storeServers, copies) { try server.replaceData(with: copy) }
+        run.last(1)
+        try startStore(run)
+        run.end()
+        try waitUntil("the last leader leads on, and the store says so", within: 120, every: 0.2) {
+            let rows = try run.cluster.list()
+            let leaders = rows.filter { $0["role"]?.string == "leader" }.compactMap { $0["name"]?.string }
+            let known = try LocalHTTP.call(
+                "GET", host: leader.host, port: leader.restPort, "/config", within: 3
+            ).json?["maximum_lag_on_failover"]?.integer
+            guard leaders == [leader.name], known == mark else {
+                throw SystemFailure("leaders \(leaders), configuration \(known ?? 0)")
+            }
+            return true
+        }
+        try check(
+            try run.cluster.pid(leader, .postmaster) == postmaster, "the primary's PostgreSQL was started anew")
+    }
+
     private static let exchanged: [Fault] = [
         Fault(
             name: "store-emptied-failsafe", title: "Every server of the store emptied, failsafe_mode on",
@@ -201,45 +246,12 @@ extension Catalogue {
             name: "store-set-back-failsafe",
             title: "The store set back to before a switchover and a change of the configuration, failsafe_mode on",
             group: .outage, needs: [.storeServers], setting: .failsafe, promise: .keepsAll
-        ) { run in
-            // The back-up: a moment in which the servers are down.
-            let copies = run.cluster.storeServers.map { "\($0.dataDirectory).copy" }
-            try killStore(run)
-            for (server, copy) in zip(run.cluster.storeServers, copies) { try server.copyData(to: copy) }
-            try startStore(run)
-            try run.cluster.waitUntilHealthy()
-            let old = try run.cluster.leader()
-            let candidate = try run.replica(0)
-            let moved = try run.cluster.matriarch(["switchover", "--candidate", candidate.name, "--force"])
-            try check(moved.status == 0, "matriarch switchover: \(moved.output)")
-            try run.cluster.waitUntilHealthy()
-            let mark = Int64(7_654_321)
-            _ = try LocalHTTP.call(
-                "PATCH", host: old.host, port: old.restPort, "/config",
-                body: ["maximum_lag_on_failover": .integer(mark)],
-                within: 10)
-            try run.cluster.waitUntilHealthy()
-            let postmaster = try run.cluster.pid(candidate, .postmaster)
-            run.begin([])
-            try killStore(run)
-            for (server, copy) in zip(run.cluster.storeServers, copies) { try server.replaceData(with: copy) }
-            run.last(1)
-            try startStore(run)
-            run.end()
-            try waitUntil("the new leader leads on, and the store says so", within: 120, every: 0.2) {
-                let rows = try run.cluster.list()
-                let leaders = rows.filter { $0["role"]?.string == "leader" }.compactMap { $0["name"]?.string }
-                let known = try LocalHTTP.call(
-                    "GET", host: candidate.host, port: candidate.restPort, "/config", within: 3
-                ).json?["maximum_lag_on_failover"]?.integer
-                guard leaders == [candidate.name], known == mark else {
-                    throw SystemFailure("leaders \(leaders), configuration \(known ?? 0)")
-                }
-                return true
-            }
-            try check(
-                try run.cluster.pid(candidate, .postmaster) == postmaster, "the primary's PostgreSQL was started anew")
-        },
+        ) { run in try setBack(run, switchovers: 1) },
+        Fault(
+            name: "store-set-back-own-term-failsafe",
+            title: "The store set back to an earlier term of the same leader and session, failsafe_mode on",
+            group: .outage, needs: [.storeServers], setting: .failsafe, promise: .keepsAll
+        ) { run in try setBack(run, switchovers: 2) },
         Fault(
             name: "store-set-back", title: "The store set back to before a switchover, failsafe_mode off",
             group: .outage, needs: [.storeServers]
