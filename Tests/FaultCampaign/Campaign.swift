@@ -156,7 +156,10 @@ final class Campaign {
         }
         if record.wholeAfter != nil {
             do {
-                let leader = try cluster.leader()
+                // A deadline that passed soon after the return moves the lead once more.
+                let leader = try waitUntil("one member leads", within: fault.patience, every: 0.1) {
+                    try cluster.leader()
+                }
                 record.leaderAfter = leader.name
                 record.lost = try run.writers.missing(all, on: leader)
                 // A server that crashed and was recovered, or never went, has every write that it acknowledged.
