@@ -262,8 +262,9 @@ enum RaceRules {
         for peer in heard where peer.isInRecovery == false && peer.state == .running && !peer.isSilent {
             let member = world.otherMembers.first { $0.name == peer.name }
             if member?.tags.isNoFailover == true || peer.watchdogFailed { continue }
-            // A guarded holder is silent before its lease can pass; what it said just before may be overtaken.
-            if peer.fenceState == .guarded, world.now - free > .seconds(1) { continue }
+            // A guarded holder is silent before its lease can pass; what it said just before may be overtaken. One that says so
+            // afterwards leads without the entry: by grants, where the store was set back to when others led.
+            if peer.fenceState == .guarded, peer.askedAt < free, world.now - free > .seconds(1) { continue }
             return Verdict(
                 "race.livePrimary", .routine, "no part in the race: \(peer.name) says that it is a running primary",
                 facts + [Fact("primary", peer.name)], again(world, race))
