@@ -40,6 +40,7 @@ struct SimulationTests {
         (556144, "the leader's own entry, set back with its session, stood in the way of taking it again"),
         (636629, "in the simulator: a session whose end was told while it was opened was of no use for ever"),
         (638487, "a timeline made again, for its member said none while its server started"),
+        (103599, "a member that was not asked took the lead of a store set back, though the leader told it that it led"),
     ]
 
     @Test(arguments: since.indices)
