@@ -215,6 +215,11 @@ extension HAMachine {
             conditions.append(.eraVersion(view.eraVersion))
             writes.append(.putEra(era))
         }
+        // Which timelines were made comes back with the lead: this agent may end before it could write them afterwards, and
+        // nobody else may remember.
+        if let back = world.storeReturn, let promotions = lostPromotions(back, view) {
+            writes.append(.putPromotions(promotions))
+        }
         return ClusterChange(if: conditions, writes)
     }
 

@@ -132,12 +132,15 @@ extension HAMachine {
         if let members = view.failsafe, view.failsafeVersion == back.found.failsafeVersion, world.isFailsafeOn {
             writes.append(.putFailsafe(members))
         }
-        var promotions = view.promotions
-        for (timeline, record) in back.before.promotions.records where promotions.records[timeline] != record {
-            promotions.records[timeline] = record
-        }
-        if promotions != view.promotions { writes.append(.putPromotions(promotions)) }
+        if let promotions = lostPromotions(back, view) { writes.append(.putPromotions(promotions)) }
         return (conditions, writes)
+    }
+
+    /// The records of promotions with those that the store has lost; nil: it has them all.
+    func lostPromotions(_ back: StoreReturn, _ view: ClusterView) -> PromotionRecords? {
+        var promotions = view.promotions
+        for (timeline, record) in back.before.promotions.records { promotions.records[timeline] = record }
+        return promotions == view.promotions ? nil : promotions
     }
 
     private static func facts(of writes: [ClusterWrite]) -> [Fact] {

@@ -24,6 +24,7 @@ final class Campaign: Sendable {
     private let count: Int
     private let mode: SimulationMode
     private let failuresWanted: Int
+    private let isWanted: @Sendable (Scenario) -> Bool
     private let make: @Sendable (Int) -> Scenario
     private let isQuiet: Bool
     private let minimizes: Bool
@@ -32,13 +33,14 @@ final class Campaign: Sendable {
 
     init(
         from first: Int, count: Int, mode: SimulationMode, failuresWanted: Int, isQuiet: Bool, minimizes: Bool,
-        seconds: Int? = nil,
+        seconds: Int? = nil, isWanted: @escaping @Sendable (Scenario) -> Bool = { _ in true },
         make: @escaping @Sendable (Int) -> Scenario
     ) {
         self.first = first
         self.count = count
         self.mode = mode
         self.failuresWanted = failuresWanted
+        self.isWanted = isWanted
         self.make = make
         self.isQuiet = isQuiet
         self.minimizes = minimizes
@@ -67,6 +69,7 @@ final class Campaign: Sendable {
     private func work() {
         while let number = take() {
             let scenario = make(number)
+            guard isWanted(scenario) else { continue }
             let outcome = SimulationRun(scenario, mode: mode).run()
             let told = state.withLock { state -> Int? in
                 state.done += 1

@@ -27,6 +27,10 @@ struct Seeds: ParsableCommand {
     var mode = SimulationMode.liveness
     @Option(help: "At most so many faults in a run.") var steps = 10
     @Option(parsing: .upToNextOption, help: "Only these kinds of faults (see 'kinds').") var faults: [FaultKind] = []
+    @Option(parsing: .upToNextOption, help: "Only seeds whose plan has a fault of one of these kinds.")
+    var having: [FaultKind] = []
+    @Option(parsing: .upToNextOption, help: "Only seeds whose plan has no fault of these kinds.")
+    var lacking: [FaultKind] = []
     @Flag(help: "Also the residual risks, which are counted and not promised.") var residual = false
     @Option(help: "So many members (2 to 7) instead of a draw.") var members: Int?
     @Option(help: "Only this store: zookeeper, etcd, consul or embedded.") var store: String?
@@ -61,10 +65,15 @@ struct Seeds: ParsableCommand {
             return
         }
         let fixed = limits
+        let having = Set(having)
+        let lacking = Set(lacking)
         let campaign = Campaign(
             from: seed ?? from, count: seed == nil ? count : 1, mode: mode, failuresWanted: failures, isQuiet: quiet,
-            minimizes: minimize, seconds: seconds
-        ) { Scenario.make(seed: UInt64($0), limits: fixed) }
+            minimizes: minimize, seconds: seconds,
+            isWanted: { scenario in
+                let kinds = Set(scenario.faults.map(\.kind))
+                return (having.isEmpty || !having.isDisjoint(with: kinds)) && lacking.isDisjoint(with: kinds)
+            }, make: { Scenario.make(seed: UInt64($0), limits: fixed) })
         if !campaign.run(jobs: seed == nil ? jobs : 1) { throw ExitCode(1) }
     }
 }
