@@ -40,8 +40,8 @@ struct SimulationTests {
         (556144, "the leader's own entry, set back with its session, stood in the way of taking it again"),
         (636629, "in the simulator: a session whose end was told while it was opened was of no use for ever"),
         (638487, "a timeline made again, for its member said none while its server started"),
-        (103599, "a member that was not asked took the lead of a store set back, though the leader told it that it led"),
-        (147173, "who remembered the timelines made took the lead of an emptied store and ended before writing them again"),
+        (103599, "a member took the lead of a store set back, though the leader told it that it led"),
+        (147173, "the memory of a timeline's number ended with an agent before it was written again"),
     ]
 
     @Test(arguments: since.indices)
