@@ -58,7 +58,7 @@ extension SimulatedCluster {
                     }
                     self.lastRequest += 1
                     let ask = RequestID(self.lastRequest)
-                    self.asked[ask] = (node.name, instance, id, name)
+                    self.asked[ask] = (node.name, instance, id, name, self.now)
                     self.deliver(other, .grantAsked(ask, request))
                 }
             }
@@ -76,7 +76,10 @@ extension SimulatedCluster {
             }
             // So long is this member bound, by what stands on its disk.
             // One record is for all: it lasts as long as the longest.
-            if let until = node.grants?.until, until > node.local(now) - lasts, node.grants?.holder.isEmpty == false {
+            // An answer that was long on its way tells of a grant that may be over by now.
+            if let until = node.grants?.until, node.grants?.holder.isEmpty == false,
+                until > node.local(now) - lasts || until > node.local(question.at)
+            {
                 holder.round?.granted[node.name] = node.global(until)
             } else {
                 complain("\(node.name): a grant to \(holder.name) is answered that is not on disk")

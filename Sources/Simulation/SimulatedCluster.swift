@@ -88,7 +88,7 @@ package final class SimulatedCluster {
     /// What the next cut-over of a migration meets.
     var cutOverTrial: Fault?
     /// What the leaders asked of the others, until it is answered.
-    var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String)] = [:]
+    var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String, at: Instant)] = [:]
     /// When the store's data was last another from one moment to the next.
     var exchangedAt = Instant.distantPast
     /// The list of members that the store had before.

@@ -42,6 +42,7 @@ struct SimulationTests {
         (638487, "a timeline made again, for its member said none while its server started"),
         (103599, "a member took the lead of a store set back, though the leader told it that it led"),
         (147173, "the memory of a timeline's number ended with an agent before it was written again"),
+        (202863, "in the simulator: a grant answered after a long freeze was judged by the time of the answer"),
     ]
 
     @Test(arguments: since.indices)
