@@ -364,8 +364,9 @@ extension HAMachine {
     }
 
     private mutating func keepHistory(_ term: Term, _ view: ClusterView, _ sample: PostgresSample) {
+        let records = Self.withoutOthers(view.promotions, than: sample.timeline, in: term)
         if sample.timeline.number <= 1 {
-            if view.history == nil { write(TimelineHistory(), view) }
+            if view.history == nil || records != view.promotions { write(TimelineHistory(), view, records) }
             return
         }
         guard let local = world.localHistory, local.currentTimeline == sample.timeline else {
@@ -403,7 +404,7 @@ extension HAMachine {
         let limit = world.settings.maxTimelinesHistory
         if limit > 0 { rows = Array(rows.suffix(limit)) }
         // Our own timeline is made; what the promotion was expected to be called may not be what it is called.
-        var promotions = view.promotions
+        var promotions = records
         // A store that lost the record gets the making's own number again: another would make twins of all who streamed it.
         let marked = world.marker.flatMap { $0.timeline == sample.timeline ? $0.fence : nil }
         let maker = promotions.records[sample.timeline] ?? .init(leader: world.me, fence: marked ?? term.fence)
@@ -414,6 +415,19 @@ extension HAMachine {
             emit(.persistMarker(newID(), corrected))
         }
         if rows != stored || promotions != view.promotions { write(TimelineHistory(rows: rows), view, promotions) }
+    }
+
+    /// The records without the claim that timelines above the leader's own are the cluster's, made in terms before its
+    /// own: after a store was emptied the cluster may go on from before them. Their numbers stay taken.
+    private static func withoutOthers(_ promotions: PromotionRecords, than timeline: Timeline, in term: Term)
+        -> PromotionRecords
+    {
+        var promotions = promotions
+        for (number, record) in promotions.records where number > timeline && record.isMade && record.fence < term.fence
+        {
+            promotions.records[number]?.isMade = false
+        }
+        return promotions
     }
 
     private mutating func write(

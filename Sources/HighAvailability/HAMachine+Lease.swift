@@ -507,6 +507,8 @@ extension HAMachine {
                 world.lease = .none
                 world.readWanted = true
                 world.viewsCountFrom = world.now
+                // Consul's lock delay refuses for seconds.
+                world.nextLeaseTryAt = world.now + .milliseconds(100)
                 record("lease.refused", .action, "the leader entry was not to be had: \(why)")
             case .notSent(let why):
                 world.lease = .none

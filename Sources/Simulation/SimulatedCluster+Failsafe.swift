@@ -161,7 +161,10 @@ extension SimulatedCluster {
             after(fault.lasts) { [unowned self] in
                 self.onLine?("the store is set back")
                 self.stopStore()
-                self.after(down) { [unowned self] in self.exchangeStore { $0.setBack(to: older, at: self.now) } }
+                self.after(down) { [unowned self] in
+                    guard self.knowsItsStore else { return self.startStore(electsLeader: true) }
+                    self.exchangeStore { $0.setBack(to: older, at: self.now) }
+                }
             }
         case .storeEmptied:
             stopStore()
@@ -174,6 +177,18 @@ extension SimulatedCluster {
             after(fault.lasts) { [unowned self] in
                 self.startStore(electsLeader: fault.choice % 2 == 0)
             }
+        }
+    }
+
+    /// Whether older data may be put back: while the cluster is whole, and every agent can tell it from the newest (README).
+    private var knowsItsStore: Bool {
+        let newest = store.terms.last?.fence ?? .none
+        let listed = store.failsafe?.value ?? [:]
+        return all.allSatisfy { node in
+            guard let world = node.machine?.world, !node.isFrozen, !node.isHostPaused, !node.isHostDown,
+                !node.isStoreCut, node.isolated.isEmpty, node.deafTo.isEmpty, store.members[node.name] != nil
+            else { return false }
+            return world.newestFence >= newest && (listed.isEmpty || listed[node.name] != nil)
         }
     }
 

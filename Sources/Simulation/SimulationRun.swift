@@ -199,6 +199,9 @@ package struct SimulationRun {
                 && !(scenario.isSynchronous && member.index >= 2) && member.settings.tags.failoverPriority > 0
         }
         if heirs.isEmpty { return }
+        // One that was seen in pause counts as unfenced until it says that it is not: an operator's case.
+        cluster.run(
+            until: { _ in living.allSatisfy { $0.machine?.world.lastHolder?.wasPaused != true } }, within: .seconds(5))
         cluster.killHost(primary)
         let limit = scenario.ttl * 4 + .seconds(15)
         let isLed: (SimulatedCluster) -> Bool = { cluster in

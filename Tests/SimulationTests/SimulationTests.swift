@@ -43,6 +43,7 @@ struct SimulationTests {
         (103599, "a member took the lead of a store set back, though the leader told it that it led"),
         (147173, "the memory of a timeline's number ended with an agent before it was written again"),
         (202863, "in the simulator: a grant answered after a long freeze was judged by the time of the answer"),
+        (712476, "a timeline that the cluster had gone back from kept everybody from the race"),
     ]
 
     @Test(arguments: since.indices)
