@@ -44,6 +44,7 @@ struct SimulationTests {
         (147173, "the memory of a timeline's number ended with an agent before it was written again"),
         (202863, "in the simulator: a grant answered after a long freeze was judged by the time of the answer"),
         (712476, "a timeline that the cluster had gone back from kept everybody from the race"),
+        (978728, "a former primary registered an emptied cluster, and took it back to its own timeline"),
     ]
 
     @Test(arguments: since.indices)

@@ -142,9 +142,29 @@ enum RaceRules {
                     + "failover --candidate` makes the standby that has the most the leader",
                 [Fact("system_identifier", identifier)])
         }
+        // What was a primary once may have been followed by others since: it would take the cluster back to before them.
+        if let control = world.control, let ahead = newerTimeline(world, than: world.timeline(of: control)) {
+            return Verdict(
+                "adopt.behind", .warning,
+                "the cluster is not registered in the store, and \(ahead.name) is on a newer timeline than ours: it is not "
+                    + "for this former primary to register it; if no member does, `matriarch failover --candidate` "
+                    + "names the one that has the most",
+                [
+                    Fact("system_identifier", identifier), Fact("timeline", world.timeline(of: control)),
+                    Fact("ahead", ahead.name), Fact("its_timeline", ahead.timeline),
+                ])
+        }
         return Verdict(
             "adopt.register", .action, "registering this existing cluster and taking the lead",
             [Fact("system_identifier", identifier)], .acquire(settling: nil, systemIdentifier: identifier))
+    }
+
+    /// A member that speaks and says that its data is on a newer timeline.
+    private static func newerTimeline(_ world: World, than timeline: Timeline) -> PeerStatus? {
+        world.peers.values.filter { peer in
+            world.silentPeers[peer.name] == nil && peer.systemIdentifier == world.systemIdentifier
+                && peer.timeline.map { $0 > timeline } == true
+        }.min { $0.name < $1.name }
     }
 
     /// Whether what runs or lies here is a primary's.
