@@ -45,6 +45,7 @@ struct SimulationTests {
         (202863, "in the simulator: a grant answered after a long freeze was judged by the time of the answer"),
         (712476, "a timeline that the cluster had gone back from kept everybody from the race"),
         (978728, "a former primary registered an emptied cluster, and took it back to its own timeline"),
+        (716083, "a former primary that remembered an emptied cluster, and was behind, waited for ever"),
     ]
 
     @Test(arguments: since.indices)
