@@ -296,8 +296,10 @@ extension SimulatedCluster {
         }
         let delay: Duration = if case .late(let delay)? = fault { delay } else { storeDelay / 2 }
         let connection = node.connections[number]
+        let begun = now
         after(delay) { [unowned self, unowned node] in
-            guard self.answers(node, number), node.connections[number] == connection else {
+            // Nothing that was sent to servers which have ended is delivered to those that come after them.
+            guard self.answers(node, number), node.connections[number] == connection, begun >= self.exchangedAt else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }

@@ -46,6 +46,7 @@ struct SimulationTests {
         (712476, "a timeline that the cluster had gone back from kept everybody from the race"),
         (978728, "a former primary registered an emptied cluster, and took it back to its own timeline"),
         (716083, "a former primary that remembered an emptied cluster, and was behind, waited for ever"),
+        (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 
     @Test(arguments: since.indices)
