@@ -168,6 +168,16 @@ extension Catalogue {
         return status?[Member.ownField]?["term"]?.string.flatMap { Fence($0) }?.era ?? 0
     }
 
+    /// The fault itself: the servers end, and come back with the data of then.
+    private static func putBack(_ copies: [String], _ run: FaultRun) throws {
+        run.begin([])
+        try killStore(run)
+        for (server, copy) in zip(run.cluster.storeServers, copies) { try server.replaceData(with: copy) }
+        run.last(1)
+        try startStore(run)
+        run.end()
+    }
+
     /// Sets the store back to before so many switchovers, after a change of the configuration, and waits until the last
     /// leader leads on without a restart.
     private static func setBack(_ run: FaultRun, switchovers: Int) throws {
@@ -197,12 +207,7 @@ extension Catalogue {
         }
         try run.cluster.waitUntilHealthy()
         let postmaster = try run.cluster.pid(leader, .postmaster)
-        run.begin([])
-        try killStore(run)
-        for (server, copy) in zip(run.cluster.storeServers, copies) { try server.replaceData(with: copy) }
-        run.last(1)
-        try startStore(run)
-        run.end()
+        try putBack(copies, run)
         try waitUntil("the last leader leads on, and the store says so", within: 120, every: 0.2) {
             let rows = try run.cluster.list()
             let leaders = rows.filter { $0["role"]?.string == "leader" }.compactMap { $0["name"]?.string }
@@ -271,12 +276,7 @@ extension Catalogue {
             let moved = try run.cluster.matriarch(["switchover", "--candidate", candidate.name, "--force"])
             try check(moved.status == 0, "matriarch switchover: \(moved.output)")
             try run.cluster.waitUntilHealthy()
-            run.begin([])
-            try killStore(run)
-            for (server, copy) in zip(run.cluster.storeServers, copies) { try server.replaceData(with: copy) }
-            run.last(1)
-            try startStore(run)
-            run.end()
+            try putBack(copies, run)
             try run.waitForService(after: clockNow() + 1, within: 120)
         },
     ]

@@ -106,7 +106,7 @@ enum RaceRules {
     /// A cluster that the store does not know: its primary registers it.
     private static func unregistered(_ world: World, _ view: ClusterView) -> Verdict? {
         // What was a primary once may have been followed by others since: it would take the cluster back to before them.
-        let left = world.control.flatMap { newerTimeline(world, than: world.timeline(of: $0)) }
+        let ahead = world.control.flatMap { newerTimeline(world, than: world.timeline(of: $0)) }
         switch view.initialize {
         case .identifier: return nil
         case .inProgress where world.bootstrapVersion == nil:
@@ -115,7 +115,7 @@ enum RaceRules {
                 "waiting for the member that bootstraps; if it died, delete the key 'initialize' in the store")
         // The store lost the cluster, and we did not. Before anybody races: those that have begun since do not know it, and
         // wait until it is registered.
-        case .absent where !world.isRunningPrimary && (!wasPrimary(world) || left != nil):
+        case .absent where !world.isRunningPrimary && (!wasPrimary(world) || ahead != nil):
             guard let identifier = world.systemIdentifier,
                 identifier == world.storeReturn?.before.systemIdentifier
             else { break }
@@ -144,15 +144,15 @@ enum RaceRules {
                     + "failover --candidate` makes the standby that has the most the leader",
                 [Fact("system_identifier", identifier)])
         }
-        if let left {
+        if let ahead {
             return Verdict(
                 "adopt.behind", .warning,
-                "the cluster is not registered in the store, and \(left.name) is on a newer timeline than ours: it is not "
+                "the cluster is not registered in the store, and \(ahead.name) is on a newer timeline than ours: it is not "
                     + "for this former primary to register it; if no member does, `matriarch failover --candidate` "
                     + "names the one that has the most",
                 [
                     Fact("system_identifier", identifier), Fact("timeline", world.dataTimeline),
-                    Fact("ahead", left.name), Fact("its_timeline", left.timeline),
+                    Fact("ahead", ahead.name), Fact("its_timeline", ahead.timeline),
                 ])
         }
         return Verdict(
