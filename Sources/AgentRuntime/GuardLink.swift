@@ -217,8 +217,8 @@ final class GuardLink: Sendable {
             logger.info("the postmaster \(text)")
         case .armed(let fence):
             events(.guardArmed(fence))
-        case .refused(let why):
-            events(.guardRefused(why))
+        case .refused(let why, let armed):
+            events(.guardRefused(why, armed: armed))
         case .stopping(let why):
             state.withLock { $0.isEnforcing = false }
             events(.guardStopping(why))

@@ -153,7 +153,8 @@ public indirect enum Event: Hashable, Sendable {
     /// The guard did not take a posture, and why.
     case postureRefused(GuardPosture, String)
     case guardArmed(Fence)
-    case guardRefused(String)
+    /// The guard did not take a deadline, and why. `armed`: the term whose deadline it enforces all the same.
+    case guardRefused(String, armed: Fence?)
     /// The guard stops PostgreSQL by itself.
     case guardStopping(String)
     /// No process of our PostgreSQL is left.

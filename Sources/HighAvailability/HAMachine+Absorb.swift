@@ -88,7 +88,9 @@ extension HAMachine {
             }
         case .guardArmed(let fence):
             world.armedTerm = fence
-        case .guardRefused(let why):
+        case .guardRefused(let why, let armed):
+            // A term that a store which was set back gives back may be over for the guard: nothing enforces it then.
+            world.armedTerm = armed
             record("guard.refused", .warning, "the guard refused: \(why)")
         case .guardStopping(let why):
             record("guard.stopping", .warning, "the guard stops PostgreSQL: \(why)")

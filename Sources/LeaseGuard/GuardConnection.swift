@@ -89,7 +89,7 @@ final class GuardConnection: Sendable {
         case MG_REPORT_ARMED: continuation.yield(.armed(Fence(packet.term)))
         case MG_REPORT_REFUSED:
             page.wasRefused(packet.status)
-            continuation.yield(.refused(packet.text))
+            continuation.yield(.refused(packet.text, armed: status.term))
         case MG_REPORT_STOPPING: continuation.yield(.stopping(packet.text))
         case MG_REPORT_KILLED: continuation.yield(.killed(packet.text))
         case MG_REPORT_SILENT: continuation.yield(.silent)

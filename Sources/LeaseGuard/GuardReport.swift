@@ -10,8 +10,8 @@ public enum GuardReport: Hashable, Sendable {
     case exited(pid: Int32, status: Int32)
     /// The first deadline of a term is in force.
     case armed(Fence)
-    /// An offer in the page was refused, and why.
-    case refused(String)
+    /// An offer in the page was refused, and why; `armed`: the term whose deadline is in force all the same.
+    case refused(String, armed: Fence?)
     /// The guard has begun to stop PostgreSQL, and why. The term is over.
     case stopping(String)
     /// SIGKILL was sent, and to what.

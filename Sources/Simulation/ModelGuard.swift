@@ -1,11 +1,11 @@
-import ClusterModel
+package import ClusterModel
 package import HighAvailability
 
 /// The guard's side of the bargain: deadlines, postures, and the end of what is not allowed.
 package struct ModelGuard {
     package var isUp = true
-    var term: Fence?
-    var over = Fence(era: 0, number: 0)
+    package var term: Fence?
+    package var over = Fence(era: 0, number: 0)
     package var deadlines: LeaseDeadlines?
     package var posture: GuardPosture = .replica
     /// Promoting, or started as a primary.

@@ -77,7 +77,7 @@ extension SimulatedCluster {
             if !postgres.synchronousNames.isEmpty, write.isSynchronous {
                 complain("\(member.name): \(lost) acknowledged bytes of branch \(branch) are lost in synchronous mode")
             }
-            if let confirmed, confirmed.name == member.name, confirmed.branch.number == branch {
+            if let confirmed, confirmed.name == member.name, confirmed.branch.number == branch, end < confirmed.end {
                 complain("\(member.name): \(lost) acknowledged bytes are lost by a confirmed hand-over")
             }
             clients.lostBytes += lost

@@ -9,7 +9,10 @@ extension SimulatedCluster {
         judgeDeadline(node, fence, deadlines)
         let known = node.guardian
         let local = node.local(now)
-        func refuse(_ why: String) { deliverInOrder(node, .guardRefused(why), after: .milliseconds(1)) }
+        func refuse(_ why: String) {
+            deliverInOrder(
+                node, .guardRefused(why, armed: known.deadlines == nil ? nil : known.term), after: .milliseconds(1))
+        }
         guard known.isUp else { return }
         if node.isGuardFrozen {
             // The page is written; who would read it stands still.

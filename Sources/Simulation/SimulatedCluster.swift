@@ -79,8 +79,9 @@ package final class SimulatedCluster {
     package var tally: [String: Int] = [:]
     /// Told of every fault, decision and promotion as it happens.
     package var onLine: ((String) -> Void)?
-    /// Who was confirmed to have everything when the lease was released to him, and the branch that ended so.
-    var confirmed: (name: String, branch: ModelPostgres.Branch)?
+    /// Who was confirmed to have everything when the lease was released to him, the branch that ended so, and where.
+    /// Should nobody take the lead, its primary may come back and write on beyond that.
+    var confirmed: (name: String, branch: ModelPostgres.Branch, end: LSN)?
     /// Restarts, in hundredths, after which the record of grants is not to be read.
     var grantsLost: UInt64 = 0
     /// How long a disk may be at other work before it takes a marker.
@@ -292,7 +293,7 @@ package final class SimulatedCluster {
         lines.append(Line(at: now, node: member.name, decision: decision))
         if !keepsStory, lines.count > 400 { lines.removeFirst(200) }
         if decision.rule == "switchover.release", let name = decision["confirmed"]?.string {
-            confirmed = (name, member.postgres.branch)
+            confirmed = (name, member.postgres.branch, member.postgres.lsn)
         }
         if decision.rule == "migration.movedAway" {
             after(.seconds(3)) { [unowned self, unowned member] in self.correctConfiguration(member) }

@@ -139,6 +139,20 @@ struct LeaseStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `the guard says that the term is over: the lease is given up`() throws {
+        let (cluster, leader, _) = try calmCluster(1, ttl: .seconds(3))
+        let node = cluster[leader]
+        let fence = try #require(node.guardian.term)
+        // A term that a store which was set back gives back may be one that the guard has ended.
+        cluster.crashPostgres(node)
+        node.guardian.over = fence
+        node.guardian.deadlines = nil
+        #expect(cluster.run(until: { $0.said(leader, "lease.unguarded") }, within: .seconds(5)) != nil)
+        #expect(cluster.run(until: { $0.primary != nil }, within: .seconds(10)) != nil, "\(cluster.story())")
+        #expect(try #require(node.guardian.term) > fence)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
     @Test func `the agent of a standby restarts: its PostgreSQL is left alone`() throws {
         let (cluster, _, others) = try calmCluster()
         let node = cluster[others[0]]

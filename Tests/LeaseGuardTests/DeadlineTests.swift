@@ -162,11 +162,11 @@ struct DeadlineTests {
             offer.end = earlier.end.nanoseconds
             offer.granted = earlier.granted.nanosecondsClamped
             mg_page_offer(client.connection.page.page, &offer)
-            try await reports.wait { $0 == .refused(String(cString: mg_verdict_text(MG_REFUSED_SHRINK))) }
+            try await reports.wait { $0 == .refused(MG_REFUSED_SHRINK, armed: server.term) }
             var far = server.deadline(.seconds(30))
             far.granted = .seconds(1)
             #expect(client.arm(far))
-            try await reports.wait { $0 == .refused(String(cString: mg_verdict_text(MG_REFUSED_FAR))) }
+            try await reports.wait { $0 == .refused(MG_REFUSED_FAR, armed: server.term) }
             // What the guard holds is the measure again.
             try await eventually { client.arm(server.deadline(.seconds(11))) }
             client.endTerm()
@@ -303,7 +303,7 @@ struct DeadlineTests {
             let reports = Reports(client)
             try await server.startPrimary(client, quit: .seconds(20))
             #expect(client.arm(server.deadline(.seconds(21), term: Fence(era: 1, number: 8))))
-            try await reports.wait { $0 == .refused(String(cString: mg_verdict_text(MG_REFUSED_CHANGE))) }
+            try await reports.wait { $0 == .refused(MG_REFUSED_CHANGE, armed: server.term) }
             // It holds as soon as PostgreSQL is silent.
             try await client.signal(.fastShutdown)
             try await reports.wait { $0 == .armed(Fence(era: 1, number: 8)) }

@@ -209,3 +209,9 @@ final class Reports: Sendable {
         }
     }
 }
+
+extension GuardReport {
+    static func refused(_ verdict: mg_verdict, armed: Fence?) -> GuardReport {
+        .refused(String(cString: mg_verdict_text(verdict)), armed: armed)
+    }
+}

@@ -46,6 +46,8 @@ struct SimulationTests {
         (712476, "a timeline that the cluster had gone back from kept everybody from the race"),
         (978728, "a former primary registered an emptied cluster, and took it back to its own timeline"),
         (716083, "a former primary that remembered an emptied cluster, and was behind, waited for ever"),
+        (399771, "a term that a store set back gave back was over for the guard, and nobody gave it up"),
+        (493863, "in the simulator: a primary that wrote on after a hand-over that nobody took was judged by it"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 
