@@ -176,7 +176,9 @@ public actor Agent {
             }
         }
         // Before the tasks end, for theirs is the connection to the guard.
-        if !machine.world.isServerUp, exit?.code == 0 { await link.leave() }
+        if !machine.world.isServerUp, exit?.code == 0 {
+            await finish("the guard", within: .seconds(5)) { [link] in await link.leave() }
+        }
         tasks.cancel()
         for task in followers.values { task.cancel() }
         for task in jobTasks.values { task.cancel() }
@@ -184,37 +186,45 @@ public actor Agent {
         roleCallbacks.finish()
         reloadCallbacks.finish()
         // What scripts still have to be told is told, but a script that hangs keeps no agent from leaving.
-        let limit = Task {
-            try? await Task.sleep(for: .seconds(5))
-            told.cancel()
+        await finish("callback scripts", within: .seconds(5)) {
+            await withTaskCancellationHandler {
+                await told.value
+            } onCancel: {
+                told.cancel()
+            }
         }
-        await told.value
-        limit.cancel()
-        await peers.shutdown()
+        await finish("connections to other members", within: .seconds(2)) { [peers] in await peers.shutdown() }
         link.close()
-        if let closing { await ended(closing, within: .seconds(2)) }
+        if let closing { await finish("the session's end", within: .seconds(2)) { await closing.value } }
         // A session that is still open is abandoned: PostgreSQL may run on under it.
         listening?.cancel()
         other?.listening?.cancel()
-        await other?.store.close()
-        await store.close()
+        for store in [other?.store, store].compactMap(\.self) {
+            await finish("the store", within: .seconds(5)) { await store.close() }
+        }
         return exit ?? (0, "ended")
     }
 
-    /// Waits for a task's end, but not for long.
-    private nonisolated func ended(_ task: Task<Void, Never>, within limit: Duration) async {
-        let (end, continuation) = AsyncStream.makeStream(of: Void.self)
-        let waiting = Task {
-            await task.value
+    /// Does what is left to do at the end, but not for long: after its time it is cancelled, and soon left behind.
+    private nonisolated func finish(
+        _ what: String, within limit: Duration, _ work: @escaping @Sendable () async -> Void
+    ) async {
+        let (end, continuation) = AsyncStream.makeStream(of: Bool.self)
+        let working = Task {
+            await work()
+            continuation.yield(true)
             continuation.finish()
         }
         let timer = Task {
             try? await Task.sleep(for: limit)
+            working.cancel()
+            try? await Task.sleep(for: .seconds(2))
             continuation.finish()
         }
-        for await _ in end {}
-        waiting.cancel()
+        var isDone = false
+        for await done in end { isDone = done }
         timer.cancel()
+        if !isDone { logger.warning("leaving without waiting longer for \(what)") }
     }
 
     /// SIGTERM and SIGINT.

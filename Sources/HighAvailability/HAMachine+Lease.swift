@@ -6,7 +6,7 @@ extension HAMachine {
 
     /// A session is wanted from the start on, and again whenever it was lost.
     mutating func keepSession() {
-        if world.isStopping, world.server == .unknown { wake(at: world.stopAskedAt + StoppingRules.patience) }
+        keepLeaving()
         guard world.server != .unknown, !world.isLeaving else { return }
         // A session's lifetime is fixed when it is opened: a member that holds nothing changes it when the setting does.
         if world.sessionFacts != nil, world.sessionLifetime != world.settings.ttl, case .none = world.lease,
@@ -27,6 +27,21 @@ extension HAMachine {
             emit(.openSession(id, lifetime: world.settings.ttl, resume: world.hasSavedSession))
         } else {
             wake(at: retryAt)
+        }
+    }
+
+    /// Who was asked to stop waits for nobody for ever.
+    private mutating func keepLeaving() {
+        guard world.isStopping else { return }
+        switch world.server {
+        case .unknown:
+            wake(at: world.stopAskedAt + StoppingRules.patience)
+        case .down where world.job == nil:
+            let since = world.settlingSince ?? world.now
+            world.settlingSince = since
+            wake(at: since + StoppingRules.settlingLimit)
+        case .down, .up:
+            world.settlingSince = nil
         }
     }
 

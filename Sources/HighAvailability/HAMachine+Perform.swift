@@ -266,6 +266,8 @@ extension HAMachine {
         guard world.sessionFacts != nil, world.isLeaderEntryOurs else {
             world.lease = .none
             world.readWanted = true
+            // Nothing is to be released, so no answer will end it.
+            if case .releasing? = world.handover?.phase { world.handover = nil }
             return
         }
         world.lease = .releasing(fence)

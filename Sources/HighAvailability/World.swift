@@ -323,6 +323,8 @@ public struct World: Sendable {
     public var scheduledRestartStart: String?
     public var isStopping = false
     public var stopAskedAt: Instant = .distantFuture
+    /// Since when nothing runs here any more that was asked to stop.
+    public var settlingSince: Instant?
     public var isLeaving = false
     public var hasProbedDuplicate = false
     public var isProbingDuplicate = false

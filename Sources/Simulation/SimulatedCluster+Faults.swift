@@ -210,12 +210,31 @@ extension SimulatedCluster {
             }
         case .stopAgent:
             deliver(node, .stopAsked)
+            watchEnd(of: node, node.instance)
             after(fault.lasts) { [unowned self, unowned node] in
                 if node.machine == nil { self.start(node) }
             }
         default: break
         }
     }
+
+    /// An agent that is asked to stop ends soon, whatever has become of its store and of the other members.
+    private func watchEnd(of node: SimulatedMember, _ instance: Int, undisturbed: Int = 0) {
+        after(.seconds(1)) { [unowned self, unowned node] in
+            guard node.machine != nil, node.instance == instance else { return }
+            // A cut-over that is on its way is waited for: the lease bounds that.
+            let isDisturbed =
+                node.isFrozen || node.isGuardFrozen || node.isServerFrozen || node.isHostPaused || node.job != nil
+                || node.machine?.world.migration?.isCutting == true
+            if !isDisturbed, undisturbed >= Self.mostSecondsToLeave {
+                self.complain("\(node.name): asked to stop, and still there after \(undisturbed) s")
+                return
+            }
+            self.watchEnd(of: node, instance, undisturbed: isDisturbed ? 0 : undisturbed + 1)
+        }
+    }
+
+    private static let mostSecondsToLeave = 12
 
     private func askForSwitchover(_ node: SimulatedMember, _ candidate: String?, _ way: UInt64) {
         let leader = store.leader?.value.name

@@ -229,6 +229,21 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `SIGTERM of a leader whose entry the store has lost waits for no answer to a release`() throws {
+        let (cluster, leader, _) = try failsafeCluster()
+        cluster.stopStore()
+        cluster.run(for: .seconds(6))
+        cluster.emptyStore()
+        try #require(
+            cluster.run(until: { $0[leader].machine?.world.failsafe.leaseLost != nil }, within: .seconds(20)) != nil,
+            "\(cluster.story())")
+        cluster.cutStore(cluster[leader])
+        cluster.deliver(cluster[leader], .stopAsked)
+        #expect(cluster.run(until: { $0[leader].exit != nil }, within: .seconds(20)) != nil, "\(cluster.story())")
+        #expect(cluster[leader].exit?.code == 0)
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
     @Test func `without the failsafe an emptied store costs a restart in place, and no more`() throws {
         let (cluster, leader, _) = try calmCluster(ttl: .seconds(4))
         cluster.stopStore()

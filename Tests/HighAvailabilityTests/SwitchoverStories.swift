@@ -191,6 +191,21 @@ struct SwitchoverStories {
         #expect(cluster.violations.isEmpty)
     }
 
+    @Test func `SIGTERM while nobody knows whether the entry became ours waits for no store for ever`() throws {
+        let cluster = SimulatedCluster(1)
+        cluster.fault = { _, effect in
+            guard case .commit(_, let change) = effect, change.writes.contains(.acquireLeader) else { return nil }
+            return .answerLost
+        }
+        cluster.startAll()
+        try #require(cluster.run(until: { $0.said("pg1", "bootstrap.finish") }, within: .seconds(5)) != nil)
+        cluster.cutStore(cluster["pg1"])
+        cluster.deliver(cluster["pg1"], .stopAsked)
+        #expect(cluster.run(until: { $0["pg1"].exit != nil }, within: .seconds(10)) != nil, "\(cluster.story())")
+        #expect(cluster.said("pg1", "stop.unsettled"))
+        #expect(cluster["pg1"].exit?.code == 0)
+    }
+
     @Test func `SIGTERM during a bootstrap leaves nothing behind in the store`() throws {
         let cluster = SimulatedCluster(1)
         cluster.startAll()

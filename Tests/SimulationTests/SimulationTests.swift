@@ -48,6 +48,7 @@ struct SimulationTests {
         (716083, "a former primary that remembered an emptied cluster, and was behind, waited for ever"),
         (399771, "a term that a store set back gave back was over for the guard, and nobody gave it up"),
         (493863, "in the simulator: a primary that wrote on after a hand-over that nobody took was judged by it"),
+        (8925, "an agent asked to stop waited for its store to tell whether it led, as long as that was away"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 

@@ -4,6 +4,8 @@ import ClusterModel
 enum StoppingRules {
     /// How long to wait for the first word about what runs here.
     static let patience: Duration = .seconds(10)
+    /// How long the store is waited for while nothing runs here any more: what is left in it goes with the session.
+    static let settlingLimit: Duration = .seconds(5)
 
     static func stopping(_ world: World) -> Verdict? {
         guard world.isStopping else { return nil }
@@ -54,13 +56,22 @@ enum StoppingRules {
                     "stop.release", .action, "releasing the leader entry before leaving", [Fact("fence", term.fence)],
                     .release)
             case .releasing, .acquiring, .unresolved:
-                return .wait("stop.settle", "settling the leader entry before leaving")
+                return settle(world, "settling the leader entry")
             case .none, .proving, .ending:
                 if world.commits.values.contains("abandon bootstrap") {
-                    return .wait("stop.settle", "taking the bootstrap back before leaving")
+                    return settle(world, "taking the bootstrap back")
                 }
                 return Verdict("stop.leave", .action, "PostgreSQL is down: leaving", [], .leave)
             }
         }
+    }
+
+    private static func settle(_ world: World, _ what: String) -> Verdict {
+        guard let since = world.settlingSince, world.now >= since + settlingLimit else {
+            return .wait("stop.settle", "\(what) before leaving")
+        }
+        return Verdict(
+            "stop.unsettled", .warning, "PostgreSQL is down: leaving without waiting longer for the store",
+            [Fact("for", what), Fact("trouble", world.storeTrouble)], .leave)
     }
 }
