@@ -248,4 +248,8 @@ MUTATIONS = [
      "            return .succeed(term.fence, term.deadlines)",
      "            return @ ? .arm(term.fence, term.deadlines) : .succeed(term.fence, term.deadlines)",
      "the guard is not told that the term goes on under another number"),
+    ("settles-for-ever", STOPPING,
+     "        guard let since = world.settlingSince, world.now >= since + settlingLimit else {",
+     "        guard !@, let since = world.settlingSince, world.now >= since + settlingLimit else {",
+     "an agent that is asked to stop waits for its store as long as that is away"),
 ]
