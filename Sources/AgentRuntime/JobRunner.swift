@@ -460,9 +460,9 @@ struct JobRunner: Sendable {
                 return end == .cancelled ? .cancelled : .needsClone("crash recovery \(end.explanation)")
             }
         }
+        let restoreCommand = layout.recoveryConf.last { $0.name == "restore_command" }?.value
         var command = RewindCommand.build(
-            layout, source: endpoint, majorVersion: major,
-            restoreCommand: layout.recoveryConf.last { $0.name == "restore_command" }?.value)
+            layout, source: endpoint, majorVersion: major, restoreCommand: restoreCommand)
         if let stale = PostmasterFile.read(dataDirectory: layout.dataDirectory) {
             // As at a start: a killed server's number may be taken, or not be free yet.
             command.environment["PG_GRANDPARENT_PID"] = String(stale.processID)
@@ -481,6 +481,13 @@ struct JobRunner: Sendable {
         guard end.isSuccess else { return .needsClone("pg_rewind \(end.explanation)\(tail.suffix)") }
         guard let rewound = try ControlFile.read(dataDirectory: layout.dataDirectory)?.data else {
             return .needsClone("pg_rewind left no control file")
+        }
+        // What an archive has is fetched from there.
+        if restoreCommand?.isEmpty ?? true,
+            let missing = try RewoundWAL.firstMissingSegment(
+                dataDirectory: layout.dataDirectory, leader: facts.ancestry)
+        {
+            return .needsClone("\(source.name) has no WAL from before it was copied itself: \(missing) is missing")
         }
         return .made(rewound)
     }

@@ -264,10 +264,48 @@ struct ReplicationTests {
             try await files.unmarkStandby()
             try await a.perform(
                 RewindCommand.build(a.layout, source: b.endpoint, majorVersion: 15, restoreCommand: nil))
+            #expect(
+                try RewoundWAL.firstMissingSegment(dataDirectory: a.layout.dataDirectory, leader: facts.ancestry) == nil
+            )
             try await a.start(.standby(StandbySettings(upstream: b.endpoint)))
             try await a.sampled { $0.replicationState == .streaming && $0.timeline == Timeline(2) }
             #expect(try await a.sql("SELECT count(*) FROM public.t WHERE n BETWEEN 1000 AND 2000") == "0")
             #expect(try await a.sql("SELECT count(*) FROM public.t WHERE n >= 5000") == "11")
+        }
+    }
+
+    /// The leader was copied from another after that one had parted from us: pg_rewind is content, and recovery never ends.
+    @Test func aRewindToALeaderThatWasCopiedLaterLacksItsWAL() async throws {
+        try await withServers(["a", "b", "c"]) { servers in
+            let (a, b, c) = (servers[0], servers[1], servers[2])
+            try await pair(a, b)
+            _ = try await b.files().write(.standby(StandbySettings(upstream: nil)))
+            try await b.postmaster.reload(try #require(b.postmaster.running()))
+            try await b.sampled { $0.receiver == nil }
+            try b.promote()
+            try await b.sampled { !$0.isInRecovery }
+            _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1000, 2000)")
+            try await a.kill9()
+
+            _ = try await b.sql("SELECT pg_switch_wal()")
+            try await c.clone(from: b)
+            try await c.start(.standby(StandbySettings(upstream: b.endpoint)))
+            try await c.sampled { $0.replicationState == .streaming }
+            let process = try #require(b.postmaster.running())
+            #expect(try await b.postmaster.stopFast(process, within: .seconds(20)) == .stopped(by: .fast))
+            try c.promote()
+            try await c.sampled { !$0.isInRecovery }
+            try await c.operations.checkpoint(within: .seconds(20))
+
+            let facts = try await RemoteServer(endpoint: c.endpoint, layout: a.layout).inspect(within: .seconds(5))
+            let files = try await a.files()
+            _ = try await files.write(.primary)
+            try await a.perform(
+                RewindCommand.build(a.layout, source: c.endpoint, majorVersion: 15, restoreCommand: nil))
+            let missing = try RewoundWAL.firstMissingSegment(
+                dataDirectory: a.layout.dataDirectory, leader: facts.ancestry)
+            // The two parted within the segment that the copy was made after.
+            #expect(missing?.hasPrefix("00000002") == true, "\(missing ?? "none")")
         }
     }
 
