@@ -84,7 +84,8 @@ final class GuardLink: Sendable {
                 events(
                     .guardReady(
                         isAdopting: facts.isAdopted, isPaused: now.mode == .paused,
-                        armed: now.postmaster != nil && !now.isStopping && now.quit != nil ? now.term : nil))
+                        armed: now.postmaster != nil && !now.isStopping && now.quit != nil ? now.term : nil,
+                        isPromoting: now.postmaster != nil && now.mode == .promoting))
                 await withTaskCancellationHandler {
                     await listen(client)
                 } onCancel: {

@@ -148,8 +148,9 @@ public indirect enum Event: Hashable, Sendable {
     case released(EffectID, ChangeOutcome)
 
     /// A guard is connected and ready to start or watch a server.
-    /// `isPaused`: an earlier instance left it suspended; `armed`: the term whose deadline it enforces already.
-    case guardReady(isAdopting: Bool, isPaused: Bool = false, armed: Fence? = nil)
+    /// `isPaused`: an earlier instance left it suspended; `armed`: the term whose deadline it enforces already;
+    /// `isPromoting`: it has given the promote signal to the server that runs.
+    case guardReady(isAdopting: Bool, isPaused: Bool = false, armed: Fence? = nil, isPromoting: Bool = false)
     /// The guard did not take a posture, and why.
     case postureRefused(GuardPosture, String)
     case guardArmed(Fence)

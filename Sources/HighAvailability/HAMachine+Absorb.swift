@@ -75,8 +75,17 @@ extension HAMachine {
         case .renewed(let id, let outcome): absorb(renewal: id, outcome)
         case .released(_, let outcome): absorb(release: outcome)
 
-        case .guardReady(let isAdopting, let isPaused, let armed):
+        case .guardReady(let isAdopting, let isPaused, let armed, let isPromoting):
             world.isGuardReady = true
+            if isPromoting, world.promotion == .none, world.job == nil, !world.isRunningPrimary,
+                let marker = world.marker
+            {
+                // An earlier instance gave the signal: it may still be under way, and is not given twice.
+                setPromotion(.promoting(marker.fence, marker.timeline))
+                world.isPromoteSignalled = true
+                world.isMarkerUsed = true
+                world.mayAcknowledge = true
+            }
             world.isAdopting = isAdopting
             // A term that it enforces already is not reported armed again.
             world.armedTerm = armed

@@ -40,7 +40,10 @@ extension SimulatedCluster {
         let armed =
             node.postgres.run != nil && guardian.deadlines != nil && !guardian.isFrozen ? guardian.term : nil
         deliverInOrder(
-            node, .guardReady(isAdopting: adopted, isPaused: guardian.posture == .paused, armed: armed),
+            node,
+            .guardReady(
+                isAdopting: adopted, isPaused: guardian.posture == .paused, armed: armed,
+                isPromoting: node.postgres.run != nil && guardian.hasPromoted),
             after: .milliseconds(2))
     }
 

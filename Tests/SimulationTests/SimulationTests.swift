@@ -49,6 +49,8 @@ struct SimulationTests {
         (399771, "a term that a store set back gave back was over for the guard, and nobody gave it up"),
         (493863, "in the simulator: a primary that wrote on after a hand-over that nobody took was judged by it"),
         (8925, "an agent asked to stop waited for its store to tell whether it led, as long as that was away"),
+        (741810, "an agent that began anew during a slow promotion gave the signal a second time"),
+        (956214, "the same, with the store away meanwhile"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 
