@@ -21,6 +21,16 @@ struct ReplicationTests {
         try await b.sampled { $0.replicationState == .streaming }
     }
 
+    /// The standby is detached and promoted, and the old primary writes on.
+    private func part(_ a: TestServer, _ b: TestServer) async throws {
+        _ = try await b.files().write(.standby(StandbySettings(upstream: nil)))
+        try await b.postmaster.reload(try #require(b.postmaster.running()))
+        try await b.sampled { $0.receiver == nil }
+        try b.promote()
+        try await b.sampled { !$0.isInRecovery }
+        _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1000, 2000)")
+    }
+
     @Test func aStandbyStreamsAndIsPromotedByFileAndSignal() async throws {
         try await withServers(["a", "b"]) { servers in
             let a = servers[0]
@@ -236,13 +246,7 @@ struct ReplicationTests {
             _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1, 100)")
             let written = try #require(try await a.monitor.sample(within: .seconds(2)).get().writeLSN)
             try await b.sampled { ($0.replayLSN ?? .zero) >= written }
-            // The standby is detached and promoted; the old primary writes on, then crashes.
-            _ = try await b.files().write(.standby(StandbySettings(upstream: nil)))
-            try await b.postmaster.reload(try #require(b.postmaster.running()))
-            try await b.sampled { $0.receiver == nil }
-            try b.promote()
-            try await b.sampled { !$0.isInRecovery }
-            _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1000, 2000)")
+            try await part(a, b)
             _ = try await b.sql("INSERT INTO public.t SELECT generate_series(5000, 5010)")
             try await a.kill9()
 
@@ -279,12 +283,7 @@ struct ReplicationTests {
         try await withServers(["a", "b", "c"]) { servers in
             let (a, b, c) = (servers[0], servers[1], servers[2])
             try await pair(a, b)
-            _ = try await b.files().write(.standby(StandbySettings(upstream: nil)))
-            try await b.postmaster.reload(try #require(b.postmaster.running()))
-            try await b.sampled { $0.receiver == nil }
-            try b.promote()
-            try await b.sampled { !$0.isInRecovery }
-            _ = try await a.sql("INSERT INTO public.t SELECT generate_series(1000, 2000)")
+            try await part(a, b)
             try await a.kill9()
 
             _ = try await b.sql("SELECT pg_switch_wal()")
