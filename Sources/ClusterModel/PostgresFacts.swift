@@ -157,6 +157,8 @@ public struct PeerStatus: Hashable, Sendable {
     public var isSilent: Bool
     /// Ours: the newest term that the peer has heard of.
     public var newestFence: Fence?
+    /// Ours: whom the peer leaves the lead to in failsafe mode.
+    public var grantedTo: String?
     public var systemIdentifier: String?
 
     public init(name: String, askedAt: Instant, state: MemberState = .unknown) {

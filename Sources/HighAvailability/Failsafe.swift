@@ -68,6 +68,16 @@ public struct GrantRecord: Hashable, Sendable {
     }
 }
 
+/// A grant that a peer has told of.
+public struct HeardGrant: Hashable, Sendable {
+    /// To whom.
+    public var holder: String
+    /// How long to believe it: until the peer says otherwise, and for a lease once it says nothing more.
+    public var until: Instant = .distantFuture
+
+    public init(holder: String) { self.holder = holder }
+}
+
 /// What an instance found of its predecessor's grants.
 public enum GrantFile: Hashable, Sendable {
     case record(GrantRecord)
@@ -169,6 +179,23 @@ extension World {
     public var liveGrant: GrantRecord? {
         guard now < grant.until, grant.holder != me else { return nil }
         return grant
+    }
+
+    /// Whom our grant leaves the lead to, as far as that is known. What is sat out for nobody known binds this member only:
+    /// one that is new to the cluster must not keep the others from a failover.
+    public var grantedTo: String? {
+        guard let grant = liveGrant, !grant.holder.isEmpty else { return nil }
+        return grant.holder
+    }
+
+    /// A grant to another member that a peer has told of: that to end last, and who granted it.
+    public var heardGrant: (grantor: String, grant: HeardGrant)? {
+        var last: (grantor: String, grant: HeardGrant)?
+        for (grantor, grant) in heardGrants where grant.holder != me && now < grant.until {
+            if let last, (grant.until, last.grantor) < (last.grant.until, grantor) { continue }
+            last = (grantor, grant)
+        }
+        return last
     }
 
     /// Nothing is known of what an earlier instance granted: as if it had granted just before it ended.

@@ -144,6 +144,7 @@ extension HAMachine {
             if let fence = status.newestFence { world.newestFence = max(world.newestFence, fence) }
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil
+            world.heardGrants[status.name] = status.grantedTo.map { HeardGrant(holder: $0) }
             if let leader = world.view?.leader, leader.name == status.name, let race = world.race, race.freeSince == nil
             {
                 // The holder speaks again: it was a false alarm.
@@ -161,6 +162,7 @@ extension HAMachine {
             let isNews = world.silentPeers[name] == nil
             world.silentPeers[name] = why
             world.silentSince[name] = world.now
+            grantorFellSilent(name)
             if isNews, let leader = world.view?.leader, leader.name == name, world.race == nil, name != world.me,
                 world.term == nil
             {

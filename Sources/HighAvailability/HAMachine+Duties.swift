@@ -123,6 +123,7 @@ extension HAMachine {
             world.peers = world.peers.filter { names.contains($0.key) }
             world.silentPeers = world.silentPeers.filter { names.contains($0.key) }
             world.silentSince = world.silentSince.filter { names.contains($0.key) }
+            for name in world.heardGrants.keys where !names.contains(name) { grantorFellSilent(name) }
         }
     }
 
@@ -218,6 +219,7 @@ extension HAMachine {
         word.fenceState = fenceState
         word.isSilent = isSilent
         word.newestFence = world.newestFence
+        word.grantedTo = world.grantedTo
         word.systemIdentifier = world.systemIdentifier
         return word
     }

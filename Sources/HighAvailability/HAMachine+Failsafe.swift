@@ -378,8 +378,32 @@ extension HAMachine {
         }
     }
 
+    /// Whoever says no more that it grants may still do so; what it said last holds for a lease.
+    mutating func grantorFellSilent(_ name: String) {
+        guard world.heardGrants[name]?.until == .distantFuture else { return }
+        world.heardGrants[name]?.until = world.now + world.settings.ttl
+    }
+
+    /// While a grant that was heard of keeps this member from the lead, its grantor is asked whether it still holds.
+    private mutating func askGrantor() {
+        guard case .none = world.lease, let view = world.view, view.leader == nil, let heard = world.heardGrant,
+            let peer = world.peerAddresses.first(where: { $0.name == heard.grantor })
+        else { return }
+        if world.now - world.grantorAskedAt >= Self.grantorInterval {
+            world.grantorAskedAt = world.now
+            emit(.queryPeers([peer], within: Self.grantorInterval))
+        }
+        wake(at: world.grantorAskedAt + Self.grantorInterval)
+    }
+
+    private static let grantorInterval: Duration = .seconds(2)
+
     private mutating func keepGrants() {
         if let grant = world.liveGrant { wake(at: grant.until) }
+        for (name, heard) in world.heardGrants where heard.until < .distantFuture {
+            if world.now < heard.until { wake(at: heard.until) } else { world.heardGrants[name] = nil }
+        }
+        askGrantor()
         if let until = world.sitsOutLostGrants {
             wake(at: until)
             if world.grant.until < until {

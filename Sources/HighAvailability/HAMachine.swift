@@ -46,6 +46,7 @@ public struct HAMachine: Sendable {
         Rule(ask: LeaseRules.settling),
         Rule(ask: RestartRules.restart),
         Rule(ask: FailsafeRules.granted),
+        Rule(ask: FailsafeRules.grantedElsewhere),
         Rule(ask: FailsafeRules.returned),
         Rule(ask: FailsafeRules.oldLeader),
         Rule(ask: MigrationRules.notHereYet),
@@ -151,6 +152,7 @@ public struct HAMachine: Sendable {
         status.term = world.term?.fence ?? world.armedTerm
         status.isPaused = world.isPaused
         status.isFailsafeActive = world.failsafe.isActive || world.liveGrant != nil
+        status.grantedTo = world.grantedTo
         status.isFailsafeOn = world.isFailsafeOn
         status.newestFence = world.newestFence
         status.timeline = world.dataTimeline

@@ -338,6 +338,10 @@ public struct World: Sendable {
     public var silentPeers: [String: String] = [:]
     /// When the silent were last found silent.
     public var silentSince: [String: Instant] = [:]
+    /// What peers told of their grants, by who granted.
+    public var heardGrants: [String: HeardGrant] = [:]
+    /// When one of those was last asked whether its grant still holds.
+    public var grantorAskedAt: Instant = .distantPast
     public var watched: [PeerAddress] = []
     /// The view that they were taken from.
     public var peersOfViewAt: Instant = .distantPast

@@ -29,6 +29,7 @@ extension PeerStatus {
                 status.timeline = Timeline(UInt32(number))
             }
             status.newestFence = own["newest_term"]?.string.flatMap { Fence($0) }
+            status.grantedTo = own["failsafe_granted_to"]?.string
         }
         return status
     }

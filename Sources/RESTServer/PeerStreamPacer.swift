@@ -42,7 +42,7 @@ struct PeerStreamPacer {
             part[key] = document[key]
         }
         let own = document[Member.ownField]
-        for key in ["fence", "silent", "term", "job"] { part["own." + key] = own?[key] }
+        for key in ["fence", "silent", "term", "job", "failsafe_granted_to"] { part["own." + key] = own?[key] }
         part["answers"] = .bool(document["xlog"] != nil)
         return part
     }

@@ -299,6 +299,41 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test(arguments: [false, true])
+    func `a former primary that nobody asked leaves the lead to whom a member says it granted it`(dies: Bool) throws {
+        let (cluster, first, _) = try failsafeCluster()
+        let former = cluster[first]
+        cluster.killHost(former)
+        try #require(
+            cluster.run(until: { $0.primary != nil && $0.store.failsafe?.value.count == 2 }, within: .seconds(40))
+                != nil,
+            "\(cluster.story())")
+        cluster.run(for: .seconds(2))
+        let leader = try #require(cluster.leader)
+        let grantor = try #require(cluster.names.first { $0 != leader && $0 != first })
+        cluster.stopStore()
+        cluster.run(for: .seconds(6))
+        // It comes back empty, the leader does not reach it, and the two primaries do not hear each other.
+        cluster.cutStore(cluster[leader])
+        cluster.cut(former, from: [cluster[leader]], oneWay: false)
+        cluster.emptyStore()
+        cluster.startHost(former)
+        cluster.run(for: .seconds(30))
+        #expect(cluster.said(first, "failsafe.grantedElsewhere"), "\(cluster.story())")
+        #expect(cluster.primary == leader, "\(cluster.story())")
+        cluster.killHost(cluster[leader])
+        if dies {
+            // What the grantor said last holds for a lease, and no longer.
+            cluster.killHost(cluster[grantor])
+            let took = try #require(
+                cluster.run(until: { $0.primary == first }, within: .seconds(60)), "\(cluster.story())")
+            #expect(took > .seconds(3.9))
+        } else {
+            #expect(cluster.run(until: { $0.primary == grantor }, within: .seconds(60)) != nil, "\(cluster.story())")
+        }
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
     @Test func `an older list, in a store that was set back, makes nobody a leader whom the last one did not know`()
         throws
     {

@@ -51,8 +51,10 @@ import Testing
 
     @Test func ourOwnField() throws {
         let status = try read(
-            #"{"xlog":{"location":1},"role":"primary","x_matriarch":{"fence":"adopted","silent":true}}"#)
+            #"{"xlog":{"location":1},"role":"primary","x_matriarch":{"fence":"adopted","silent":true,"failsafe_granted_to":"pg1"}}"#
+        )
         #expect(status.fenceState == .adopted)
+        #expect(status.grantedTo == "pg1")
         #expect(status.isSilent)
     }
 

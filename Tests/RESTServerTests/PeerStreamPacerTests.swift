@@ -35,11 +35,12 @@ import Testing
         #expect(!pacer.isBehind)
     }
 
-    @Test(arguments: [0, 1, 2, 3, 4, 5])
+    @Test(arguments: [0, 1, 2, 3, 4, 5, 6])
     func whatARaceHangsOnGoesAtOnce(_ index: Int) {
         let changes: [(inout AgentStatus) -> Void] = [
             { $0.sample?.receiver = nil }, { $0.state = .stopping }, { $0.isSilent = true }, { $0.sample = nil },
             { $0.sample?.isInRecovery = false }, { $0.term = Fence(era: 0, number: 10) },
+            { $0.grantedTo = "pg1" },
         ]
         let pacer = Pacer()
         _ = pacer.shallSend(document(), now: at(0))

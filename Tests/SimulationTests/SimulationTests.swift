@@ -51,6 +51,7 @@ struct SimulationTests {
         (8925, "an agent asked to stop waited for its store to tell whether it led, as long as that was away"),
         (741810, "an agent that began anew during a slow promotion gave the signal a second time"),
         (956214, "the same, with the store away meanwhile"),
+        (913824, "a former primary registered an emptied cluster, though it heard of the leader's failsafe"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 

@@ -31,6 +31,19 @@ enum FailsafeRules {
             "failsafe.granted", "leaving the lead to \(holder), which goes on in failsafe mode by our grant", facts)
     }
 
+    /// The same of a grant that another member has told of: who was not asked, for it came later or is on no list any more,
+    /// must not lead either.
+    static func grantedElsewhere(_ world: World) -> Verdict? {
+        guard case .none = world.lease, let view = world.view, view.leader == nil, !world.isRunningPrimary,
+            let heard = world.heardGrant
+        else { return nil }
+        let facts = [Fact("grantor", heard.grantor), Fact("holder", heard.grant.holder)]
+        if let verdict = startMeanwhile(world, heard.grant.holder, facts) { return verdict }
+        return .wait(
+            "failsafe.grantedElsewhere",
+            "no part in any race: \(heard.grantor) leaves the lead to \(heard.grant.holder) in failsafe mode", facts)
+    }
+
     /// A server that is down can serve reads meanwhile, and stream from whom we granted.
     private static func startMeanwhile(_ world: World, _ holder: String, _ facts: [Fact]) -> Verdict? {
         guard let control = world.control, world.job == nil, world.isGuardReady, !world.isPaused,

@@ -155,9 +155,24 @@ enum RaceRules {
                     Fact("ahead", ahead.name), Fact("its_timeline", ahead.timeline),
                 ])
         }
+        if !world.isRunningPrimary, let primary = runningPrimary(world) {
+            return .wait(
+                "adopt.livePrimary",
+                "the cluster is not registered in the store, and \(primary) says that it is a running primary: it is for "
+                    + "that member to register it",
+                [Fact("system_identifier", identifier), Fact("primary", primary)])
+        }
         return Verdict(
             "adopt.register", .action, "registering this existing cluster and taking the lead",
             [Fact("system_identifier", identifier)], .acquire(settling: nil, systemIdentifier: identifier))
+    }
+
+    /// A member that speaks and says that its PostgreSQL can acknowledge writes.
+    private static func runningPrimary(_ world: World) -> String? {
+        world.peers.values.filter { peer in
+            world.silentPeers[peer.name] == nil && peer.systemIdentifier == world.systemIdentifier
+                && peer.isInRecovery == false && peer.state == .running && !peer.isSilent
+        }.map(\.name).min()
     }
 
     /// A member that speaks and says that its data is on a newer timeline.
