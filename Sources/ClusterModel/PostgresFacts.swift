@@ -159,6 +159,8 @@ public struct PeerStatus: Hashable, Sendable {
     public var newestFence: Fence?
     /// Ours: whom the peer leaves the lead to in failsafe mode.
     public var grantedTo: String?
+    /// How long each of its grants to that member lasts.
+    public var grantLasts: Duration?
     public var systemIdentifier: String?
 
     public init(name: String, askedAt: Instant, state: MemberState = .unknown) {

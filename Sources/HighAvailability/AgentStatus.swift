@@ -21,8 +21,8 @@ public struct AgentStatus: Sendable {
     public var isPaused: Bool
     /// The lead goes on without the store: ours by the others' grants, or another's by ours.
     public var isFailsafeActive = false
-    /// Whom this member leaves the lead to in failsafe mode.
-    public var grantedTo: String?
+    /// The grant by which this member leaves the lead to another in failsafe mode.
+    public var grant: GrantRecord?
     /// `failsafe_mode` is on.
     public var isFailsafeOn = false
     /// The timeline of the data, running or not.

@@ -72,10 +72,15 @@ public struct GrantRecord: Hashable, Sendable {
 public struct HeardGrant: Hashable, Sendable {
     /// To whom.
     public var holder: String
-    /// How long to believe it: until the peer says otherwise, and for a lease once it says nothing more.
+    /// How long it lasts after the peer last renewed it.
+    public var lasts: Duration
+    /// How long to believe it: until the peer says otherwise, or so long after it was last heard.
     public var until: Instant = .distantFuture
 
-    public init(holder: String) { self.holder = holder }
+    public init(holder: String, lasts: Duration) {
+        self.holder = holder
+        self.lasts = lasts
+    }
 }
 
 /// What an instance found of its predecessor's grants.
@@ -181,12 +186,15 @@ extension World {
         return grant
     }
 
-    /// Whom our grant leaves the lead to, as far as that is known. What is sat out for nobody known binds this member only:
-    /// one that is new to the cluster must not keep the others from a failover.
-    public var grantedTo: String? {
+    /// The grant of ours that others are told of. What is sat out for nobody known binds this member only: one that is new to
+    /// the cluster must not keep the others from a failover.
+    public var namedGrant: GrantRecord? {
         guard let grant = liveGrant, !grant.holder.isEmpty else { return nil }
-        return grant.holder
+        return grant
     }
+
+    /// Whether a leader that goes on by grants needs ours too: the list in the store names us, and the store is no older one.
+    public var isAskedForGrants: Bool { storeReturn == nil && view?.failsafe?[me] != nil }
 
     /// A grant to another member that a peer has told of: that to end last, and who granted it.
     public var heardGrant: (grantor: String, grant: HeardGrant)? {

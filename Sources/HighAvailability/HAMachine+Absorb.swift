@@ -144,7 +144,7 @@ extension HAMachine {
             if let fence = status.newestFence { world.newestFence = max(world.newestFence, fence) }
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil
-            world.heardGrants[status.name] = status.grantedTo.map { HeardGrant(holder: $0) }
+            noteGrant(of: status)
             if let leader = world.view?.leader, leader.name == status.name, let race = world.race, race.freeSince == nil
             {
                 // The holder speaks again: it was a false alarm.

@@ -219,7 +219,10 @@ extension HAMachine {
         word.fenceState = fenceState
         word.isSilent = isSilent
         word.newestFence = world.newestFence
-        word.grantedTo = world.grantedTo
+        if let grant = world.namedGrant {
+            word.grantedTo = grant.holder
+            word.grantLasts = grant.lasts
+        }
         word.systemIdentifier = world.systemIdentifier
         return word
     }

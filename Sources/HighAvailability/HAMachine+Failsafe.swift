@@ -378,15 +378,31 @@ extension HAMachine {
         }
     }
 
-    /// Whoever says no more that it grants may still do so; what it said last holds for a lease.
+    /// A peer's word tells whether it grants.
+    mutating func noteGrant(of peer: PeerStatus) {
+        if let holder = peer.grantedTo {
+            let lasts = min(peer.grantLasts ?? world.settings.ttl, max(Self.longestGrant, world.settings.ttl))
+            world.heardGrants[peer.name] = HeardGrant(holder: holder, lasts: lasts)
+            // From one that is not listened to no word of its end would come.
+            if !world.watched.contains(where: { $0.name == peer.name }) { grantorFellSilent(peer.name) }
+        } else if peer.newestFence ?? .none > .none {
+            world.heardGrants[peer.name] = nil
+        } else {
+            // An agent that has only just begun, and knows nothing yet of what it granted before.
+            grantorFellSilent(peer.name)
+        }
+    }
+
+    /// Whoever says no more whether it grants may have done so once more just before.
     mutating func grantorFellSilent(_ name: String) {
-        guard world.heardGrants[name]?.until == .distantFuture else { return }
-        world.heardGrants[name]?.until = world.now + world.settings.ttl
+        guard let heard = world.heardGrants[name], heard.until == .distantFuture else { return }
+        world.heardGrants[name]?.until = world.now + heard.lasts
     }
 
     /// While a grant that was heard of keeps this member from the lead, its grantor is asked whether it still holds.
     private mutating func askGrantor() {
-        guard case .none = world.lease, let view = world.view, view.leader == nil, let heard = world.heardGrant,
+        guard case .none = world.lease, let view = world.view, view.leader == nil, !world.isAskedForGrants,
+            let heard = world.heardGrant,
             let peer = world.peerAddresses.first(where: { $0.name == heard.grantor })
         else { return }
         if world.now - world.grantorAskedAt >= Self.grantorInterval {

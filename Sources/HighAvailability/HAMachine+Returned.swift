@@ -5,8 +5,10 @@ extension HAMachine {
     /// Takes note when a view cannot be a later state of what was seen before; false: it is merely late, and dropped.
     mutating func admits(_ view: ClusterView) -> Bool {
         guard let old = world.view else {
-            // An instance that has just begun knows the newest term from its disk.
-            if isBehindNewestTerm(view) { noteReturn(view, before: view) }
+            // An instance that has just begun knows the newest term from its disk; a store that knows the cluster no more may
+            // have lost only the cluster's keys.
+            let isForgotten = world.newestFence > .none && view.initialize == .absent && view.leader == nil
+            if isForgotten || isBehindNewestTerm(view) { noteReturn(view, before: view) }
             return true
         }
         if view.revision < old.revision {

@@ -152,7 +152,7 @@ public struct HAMachine: Sendable {
         status.term = world.term?.fence ?? world.armedTerm
         status.isPaused = world.isPaused
         status.isFailsafeActive = world.failsafe.isActive || world.liveGrant != nil
-        status.grantedTo = world.grantedTo
+        status.grant = world.namedGrant
         status.isFailsafeOn = world.isFailsafeOn
         status.newestFence = world.newestFence
         status.timeline = world.dataTimeline

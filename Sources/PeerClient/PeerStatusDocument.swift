@@ -30,6 +30,9 @@ extension PeerStatus {
             }
             status.newestFence = own["newest_term"]?.string.flatMap { Fence($0) }
             status.grantedTo = own["failsafe_granted_to"]?.string
+            if status.grantedTo != nil, let lasts = own["failsafe_grant_ms"]?.integer, lasts > 0 {
+                status.grantLasts = .milliseconds(lasts)
+            }
         }
         return status
     }

@@ -77,7 +77,10 @@ public enum StatusDocument {
         if let term = status.term { own["term"] = .string(term.description) }
         if let timeline = status.timeline { own["timeline"] = .integer(Int64(timeline.number)) }
         if status.newestFence > .none { own["newest_term"] = .string(status.newestFence.description) }
-        if let holder = status.grantedTo { own["failsafe_granted_to"] = .string(holder) }
+        if let grant = status.grant {
+            own["failsafe_granted_to"] = .string(grant.holder)
+            own["failsafe_grant_ms"] = .integer(grant.lasts.milliseconds)
+        }
         if let sample = live.sample { own["position"] = .integer(Int64(clamping: sample.position.bytes)) }
         if let job = status.job { own["job"] = .string(job) }
         if let progress = status.progress { own["progress"] = .object(progress) }

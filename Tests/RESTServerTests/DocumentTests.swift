@@ -56,9 +56,10 @@ import Testing
         status.job = "cloning from pg1"
         status.progress = ["done": 10]
         status.isSilent = true
-        status.grantedTo = "pg3"
+        status.grant = GrantRecord(holder: "pg3", lasts: .seconds(30))
         let document = StatusDocument.make(status: status, now: Sample.now)
         #expect(document["x_matriarch"]?["failsafe_granted_to"] == "pg3")
+        #expect(document["x_matriarch"]?["failsafe_grant_ms"] == 30000)
         #expect(document["state"] == "unknown")
         #expect(document["role"] == "primary")
         for key in ["xlog", "server_version", "timeline", "replication", "postmaster_start_time"] {

@@ -40,7 +40,7 @@ import Testing
         let changes: [(inout AgentStatus) -> Void] = [
             { $0.sample?.receiver = nil }, { $0.state = .stopping }, { $0.isSilent = true }, { $0.sample = nil },
             { $0.sample?.isInRecovery = false }, { $0.term = Fence(era: 0, number: 10) },
-            { $0.grantedTo = "pg1" },
+            { $0.grant = GrantRecord(holder: "pg1", lasts: .seconds(30)) },
         ]
         let pacer = Pacer()
         _ = pacer.shallSend(document(), now: at(0))

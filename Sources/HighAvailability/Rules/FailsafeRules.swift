@@ -31,11 +31,11 @@ enum FailsafeRules {
             "failsafe.granted", "leaving the lead to \(holder), which goes on in failsafe mode by our grant", facts)
     }
 
-    /// The same of a grant that another member has told of: who was not asked, for it came later or is on no list any more,
-    /// must not lead either.
+    /// The same of a grant that another member has told of: who is not asked for one, for it came later or is on no list any
+    /// more, must not lead either. Without the grants of those that are asked nobody goes on: they need not wait.
     static func grantedElsewhere(_ world: World) -> Verdict? {
         guard case .none = world.lease, let view = world.view, view.leader == nil, !world.isRunningPrimary,
-            let heard = world.heardGrant
+            !world.isAskedForGrants, let heard = world.heardGrant
         else { return nil }
         let facts = [Fact("grantor", heard.grantor), Fact("holder", heard.grant.holder)]
         if let verdict = startMeanwhile(world, heard.grant.holder, facts) { return verdict }

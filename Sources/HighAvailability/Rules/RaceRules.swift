@@ -155,9 +155,11 @@ enum RaceRules {
                     Fact("ahead", ahead.name), Fact("its_timeline", ahead.timeline),
                 ])
         }
-        if !world.isRunningPrimary, let primary = runningPrimary(world) {
-            return .wait(
-                "adopt.livePrimary",
+        if !world.isRunningPrimary, let control = world.control,
+            let primary = runningPrimary(world, notBefore: world.timeline(of: control))
+        {
+            return Verdict(
+                "adopt.livePrimary", .warning,
                 "the cluster is not registered in the store, and \(primary) says that it is a running primary: it is for "
                     + "that member to register it",
                 [Fact("system_identifier", identifier), Fact("primary", primary)])
@@ -167,11 +169,12 @@ enum RaceRules {
             [Fact("system_identifier", identifier)], .acquire(settling: nil, systemIdentifier: identifier))
     }
 
-    /// A member that speaks and says that its PostgreSQL can acknowledge writes.
-    private static func runningPrimary(_ world: World) -> String? {
+    /// A member that speaks and says that its PostgreSQL can acknowledge writes, on a timeline not older than ours.
+    private static func runningPrimary(_ world: World, notBefore timeline: Timeline) -> String? {
         world.peers.values.filter { peer in
             world.silentPeers[peer.name] == nil && peer.systemIdentifier == world.systemIdentifier
                 && peer.isInRecovery == false && peer.state == .running && !peer.isSilent
+                && peer.timeline.map { $0 >= timeline } == true
         }.map(\.name).min()
     }
 
