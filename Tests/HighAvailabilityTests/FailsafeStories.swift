@@ -299,6 +299,52 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `a former primary waits a lease before it registers a cluster whose keys were deleted`() throws {
+        let (cluster, leader, others) = try calmCluster(ttl: .seconds(4))
+        for name in cluster.names { cluster.killHost(cluster[name]) }
+        cluster.run(for: .seconds(10))
+        // The store itself goes on, and its numbers with it.
+        cluster.store.initialize = nil
+        cluster.store.configuration = nil
+        cluster.store.status = nil
+        let deleted = cluster.now
+        cluster.startHost(cluster[leader])
+        try #require(cluster.run(until: { $0.primary == leader }, within: .seconds(60)) != nil, "\(cluster.story())")
+        #expect(cluster.now - deleted > .seconds(3.9), "\(cluster.story())")
+        #expect(cluster.said(leader, "store.returned") && cluster.said(leader, "adopt.register"))
+        for name in others { cluster.startHost(cluster[name]) }
+        #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30)) != nil, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
+    @Test func `a grantor's word is believed for as long as the grant lasts, when its agent has just begun`() throws {
+        let (cluster, leader, others) = try failsafeCluster()
+        let listener = cluster[others[0]]
+        func tell(_ change: (inout PeerStatus) -> Void) {
+            var word = PeerStatus(name: others[1], askedAt: cluster.now, state: .running)
+            change(&word)
+            cluster.deliver(listener, .peer(word))
+            cluster.run(for: .milliseconds(20))
+        }
+        func heard() -> HeardGrant? { listener.machine?.world.heardGrants[others[1]] }
+        cluster.cut(cluster[others[1]], from: [listener], oneWay: false)
+        tell {
+            $0.newestFence = Fence(era: 0, number: 100)
+            ($0.grantedTo, $0.grantLasts) = (leader, .seconds(9))
+        }
+        #expect(heard()?.until == .distantFuture)
+        // It knows of no term yet: not of what it granted either.
+        tell { _ in }
+        let until = try #require(heard()?.until)
+        #expect(until > cluster.now + .seconds(8) && until < cluster.now + .seconds(10))
+        cluster.run(for: .seconds(10))
+        #expect(heard() == nil)
+        // One that knows the terms, and tells of no grant, has none.
+        tell { ($0.newestFence, $0.grantedTo) = (Fence(era: 0, number: 100), leader) }
+        tell { $0.newestFence = Fence(era: 0, number: 100) }
+        #expect(heard() == nil)
+    }
+
     @Test(arguments: [false, true])
     func `a former primary that nobody asked leaves the lead to whom a member says it granted it`(dies: Bool) throws {
         let (cluster, first, _) = try failsafeCluster()
