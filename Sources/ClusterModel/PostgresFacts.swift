@@ -161,6 +161,8 @@ public struct PeerStatus: Hashable, Sendable {
     public var grantedTo: String?
     /// How long each of its grants to that member lasts.
     public var grantLasts: Duration?
+    /// Ours: a leader's list of the failsafe, by its version in the store as text.
+    public var failsafeList: String?
     public var systemIdentifier: String?
 
     public init(name: String, askedAt: Instant, state: MemberState = .unknown) {

@@ -21,6 +21,8 @@ public struct AgentStatus: Sendable {
     public var isPaused: Bool
     /// The lead goes on without the store: ours by the others' grants, or another's by ours.
     public var isFailsafeActive = false
+    /// The list of the failsafe that our lead goes by, as a version of the store's; nil: we do not lead.
+    public var failsafeList: EntryVersion?
     /// The grant by which this member leaves the lead to another in failsafe mode.
     public var grant: GrantRecord?
     /// `failsafe_mode` is on.

@@ -156,8 +156,10 @@ public struct StoreReturn: Hashable, Sendable {
 public struct UnlistedMember: Hashable, Sendable {
     /// The newest term then; a later one ends it.
     public var under: Fence
-    /// The older list that was there instead: one that is written later counts again.
+    /// The list that was found instead, an older one as it seems: one that is written later counts again.
     public var version: EntryVersion?
+    /// When it was found.
+    public var since: Instant
 }
 
 extension World {
@@ -192,6 +194,9 @@ extension World {
         guard let grant = liveGrant, !grant.holder.isEmpty else { return nil }
         return grant
     }
+
+    /// The list that our lead goes by: whom we ask for grants.
+    public var failsafeList: EntryVersion? { term == nil || !isFailsafeOn ? nil : view?.failsafeVersion }
 
     /// Whether a leader that goes on by grants needs ours too: the list in the store names us, and the store is no older one.
     public var isAskedForGrants: Bool { storeReturn == nil && view?.failsafe?[me] != nil }

@@ -145,6 +145,7 @@ extension HAMachine {
             world.silentPeers[status.name] = nil
             world.silentSince[status.name] = nil
             noteGrant(of: status)
+            keepUnlisted()
             if let leader = world.view?.leader, leader.name == status.name, let race = world.race, race.freeSince == nil
             {
                 // The holder speaks again: it was a false alarm.

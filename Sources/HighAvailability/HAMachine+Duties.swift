@@ -141,7 +141,7 @@ extension HAMachine {
     /// Whom we should stream from and do not, or wait for: asked now and then, for its word may never come by itself.
     private mutating func keepLeaderAsked() {
         let isWaiting = !world.isServerUp && world.job == nil && !world.isPaused
-        guard isLagging || isWaiting, let leader = world.view?.leader,
+        guard isLagging || isWaiting || world.unlisted != nil, let leader = world.view?.leader,
             let peer = world.peerAddresses.first(where: { $0.name == leader.name })
         else { return }
         // And the past of our own timeline, whether it is the cluster's.
@@ -219,6 +219,7 @@ extension HAMachine {
         word.fenceState = fenceState
         word.isSilent = isSilent
         word.newestFence = world.newestFence
+        word.failsafeList = world.failsafeList?.description
         if let grant = world.namedGrant {
             word.grantedTo = grant.holder
             word.grantLasts = grant.lasts

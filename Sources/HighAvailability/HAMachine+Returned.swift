@@ -44,7 +44,8 @@ extension HAMachine {
         let first = world.storeReturn.flatMap { $0.before.systemIdentifier == nil ? nil : $0.before }
         world.storeReturn = StoreReturn(seenAt: world.now, before: first ?? before, found: view)
         if let listed = before.failsafe, !listed.isEmpty, listed[world.me] == nil {
-            world.unlisted = UnlistedMember(under: world.newestFence, version: view.failsafeVersion)
+            world.unlisted = UnlistedMember(
+                under: world.newestFence, version: view.failsafeVersion, since: world.now)
         }
         record(
             "store.returned", .warning,
@@ -55,6 +56,20 @@ extension HAMachine {
                 Fact("before", .string(before.revision.description)), Fact("newest_fence", world.newestFence),
                 Fact("leader", view.leader?.name),
             ])
+    }
+
+    /// The list that was found may be the newest after all, written again before this member looked: the leader's word tells by
+    /// which it goes.
+    mutating func keepUnlisted() {
+        guard let unlisted = world.unlisted, let view = world.view, let leader = view.leader, !world.isLeaderOfThePast
+        else { return }
+        if leader.fence > unlisted.under || view.failsafeVersion != unlisted.version {
+            world.unlisted = nil
+        } else if leader.fence == unlisted.under, view.failsafe?[world.me] != nil, let list = view.failsafeVersion,
+            let word = world.peers[leader.name], word.askedAt >= unlisted.since, word.failsafeList == list.description
+        {
+            world.unlisted = nil
+        }
     }
 
     /// The era that an acquisition has to write with the entry, so that its number is above every one before; nil: none.

@@ -80,10 +80,7 @@ extension HAMachine {
             // An entry of the past in a store that was set back: nobody to be followed.
             if world.isLeaderOfThePast { return }
             if leader.name != world.me { world.storeReturn = nil }
-            if let unlisted = world.unlisted, leader.fence > unlisted.under || view.failsafeVersion != unlisted.version
-            {
-                world.unlisted = nil
-            }
+            keepUnlisted()
             world.newestFence = max(world.newestFence, leader.fence)
             if before?.leader?.fence != leader.fence {
                 record(

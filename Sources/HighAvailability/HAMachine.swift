@@ -153,6 +153,7 @@ public struct HAMachine: Sendable {
         status.isPaused = world.isPaused
         status.isFailsafeActive = world.failsafe.isActive || world.liveGrant != nil
         status.grant = world.namedGrant
+        status.failsafeList = world.failsafeList
         status.isFailsafeOn = world.isFailsafeOn
         status.newestFence = world.newestFence
         status.timeline = world.dataTimeline

@@ -30,6 +30,7 @@ extension PeerStatus {
             }
             status.newestFence = own["newest_term"]?.string.flatMap { Fence($0) }
             status.grantedTo = own["failsafe_granted_to"]?.string
+            status.failsafeList = own["failsafe_list"]?.string
             if status.grantedTo != nil, let lasts = own["failsafe_grant_ms"]?.integer, lasts > 0 {
                 status.grantLasts = .milliseconds(lasts)
             }

@@ -77,6 +77,7 @@ public enum StatusDocument {
         if let term = status.term { own["term"] = .string(term.description) }
         if let timeline = status.timeline { own["timeline"] = .integer(Int64(timeline.number)) }
         if status.newestFence > .none { own["newest_term"] = .string(status.newestFence.description) }
+        if let list = status.failsafeList { own["failsafe_list"] = .string(list.description) }
         if let grant = status.grant {
             own["failsafe_granted_to"] = .string(grant.holder)
             own["failsafe_grant_ms"] = .integer(grant.lasts.milliseconds)

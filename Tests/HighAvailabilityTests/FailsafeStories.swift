@@ -299,6 +299,39 @@ struct ReturnedStoreStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `a member that the last list did not name may race again once the leader goes by one that does`() throws
+    {
+        let (cluster, leader, others) = try failsafeCluster()
+        let stray = cluster[others[1]]
+        let older = cluster.store
+        cluster.killAgent(stray)
+        try #require(
+            cluster.run(until: { $0.store.failsafe?.value[stray.name] == nil }, within: .seconds(20)) != nil,
+            "\(cluster.story())")
+        cluster.cutStore(cluster[leader])
+        cluster.run(for: .milliseconds(50))
+        cluster.start(stray)
+        cluster.run(for: .milliseconds(300))
+        // It looks only after the leader has written the older list again.
+        cluster.cutStore(stray)
+        cluster.stopStore()
+        cluster.run(for: .milliseconds(100))
+        cluster.setStoreBack(to: older)
+        cluster.startStore(electsLeader: false)
+        cluster.joinStore(cluster[leader])
+        cluster.run(for: .seconds(2))
+        cluster.joinStore(stray)
+        for isUnlisted in [true, false] {
+            #expect(
+                cluster.run(until: { _ in (stray.machine?.world.unlisted != nil) == isUnlisted }, within: .seconds(5))
+                    != nil, "\(cluster.story())")
+        }
+        cluster.killHost(cluster[others[0]])
+        cluster.killHost(cluster[leader])
+        #expect(cluster.run(until: { $0.primary == stray.name }, within: .seconds(30)) != nil, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
     @Test func `a former primary waits a lease before it registers a cluster whose keys were deleted`() throws {
         let (cluster, leader, others) = try calmCluster(ttl: .seconds(4))
         for name in cluster.names { cluster.killHost(cluster[name]) }

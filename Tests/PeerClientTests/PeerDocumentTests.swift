@@ -51,11 +51,12 @@ import Testing
 
     @Test func ourOwnField() throws {
         let status = try read(
-            #"{"xlog":{"location":1},"role":"primary","x_matriarch":{"fence":"adopted","silent":true,"failsafe_granted_to":"pg1","failsafe_grant_ms":4000}}"#
+            #"{"xlog":{"location":1},"role":"primary","x_matriarch":{"fence":"adopted","silent":true,"failsafe_granted_to":"pg1","failsafe_grant_ms":4000,"failsafe_list":"5:7"}}"#
         )
         #expect(status.fenceState == .adopted)
         #expect(status.grantedTo == "pg1")
         #expect(status.grantLasts == .seconds(4))
+        #expect(status.failsafeList == EntryVersion(created: 5, number: 7).description)
         #expect(status.isSilent)
     }
 

@@ -36,13 +36,13 @@ import Testing
             holds: true)
         defer { server.stop() }
         let client = try PeerClient(logger: logger)
+        let begin = ContinuousClock.now
         var words = client.follow(name: "pg1", apiURL: server.url).makeAsyncIterator()
         guard case .status(let status)? = await words.next() else {
             Issue.record("no status")
             return
         }
         #expect(status.state == .running)
-        let begin = ContinuousClock.now
         guard case .ended(let reason)? = await words.next() else {
             Issue.record("no end")
             return

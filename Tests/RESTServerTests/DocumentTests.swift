@@ -57,9 +57,11 @@ import Testing
         status.progress = ["done": 10]
         status.isSilent = true
         status.grant = GrantRecord(holder: "pg3", lasts: .seconds(30))
+        status.failsafeList = EntryVersion(created: 5, number: 7)
         let document = StatusDocument.make(status: status, now: Sample.now)
         #expect(document["x_matriarch"]?["failsafe_granted_to"] == "pg3")
         #expect(document["x_matriarch"]?["failsafe_grant_ms"] == 30000)
+        #expect(document["x_matriarch"]?["failsafe_list"] == "5:7")
         #expect(document["state"] == "unknown")
         #expect(document["role"] == "primary")
         for key in ["xlog", "server_version", "timeline", "replication", "postmaster_start_time"] {
