@@ -299,7 +299,8 @@ extension SimulatedCluster {
         let begun = now
         after(delay) { [unowned self, unowned node] in
             // Nothing that was sent to servers which have ended is delivered to those that come after them.
-            guard self.answers(node, number), node.connections[number] == connection, begun >= self.exchangedAt else {
+            guard self.answers(node, number), node.connections[number] == connection, begun >= self.requestsCountFrom
+            else {
                 self.deliver(node, event(.unknown("connection lost")), after: .milliseconds(500))
                 return
             }

@@ -199,15 +199,22 @@ extension SimulatedCluster {
     package func setStoreBack(to older: ModelStore) { exchangeStore { $0.setBack(to: older, at: self.now) } }
 
     /// What the lost store had promised still stands; what it knew does not.
-    private func exchangeStore(_ change: (inout ModelStore) -> Void) {
+    private func exchangeStore(_ change: @escaping (inout ModelStore) -> Void) {
         guard !isHealed else { return }
+        guard isStoreStopped else {
+            // Another outage's end has started it meanwhile: nothing is exchanged under servers that run.
+            stopStore()
+            after(Self.outageNoticed * 2) { [unowned self] in self.exchangeStore(change) }
+            return
+        }
         if let leader = store.leader, let session = store.sessions[leader.value.session],
             let holder = member(leader.value.name)
         {
             holder.backedUntil = max(holder.backedUntil, session.promised)
         }
-        isStoreStopped = true
         exchangedAt = now
+        // What is sent before the outage is noticed goes to the servers that were.
+        requestsCountFrom = max(now, stoppedAt + Self.outageNoticed)
         lastListed = store.failsafe?.value ?? lastListed
         change(&store)
         tally["stores exchanged", default: 0] += 1

@@ -277,11 +277,12 @@ extension SimulatedCluster {
 
     /// The ensemble stops answering; its sessions run out at the end unless a new leader begins them anew.
     package func stopStore() {
+        if !isStoreStopped { stoppedAt = now }
         isStoreStopped = true
         for member in all where member.storeReachable {
             member.proofs = [:]
             let instance = member.instance
-            after(.milliseconds(300)) { [unowned self, unowned member] in
+            after(Self.outageNoticed) { [unowned self, unowned member] in
                 guard member.instance == instance else { return }
                 self.tell(member, .storeDisconnected("no server answers"))
                 // Noticed late, when it is back already: what is told last is how it stands.

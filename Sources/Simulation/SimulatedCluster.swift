@@ -58,6 +58,10 @@ package final class SimulatedCluster {
     package var aliens: [String: () -> PeerStatus?] = [:]
     /// The store answers nobody, and its clock goes on.
     var isStoreStopped = false
+    /// Since when.
+    var stoppedAt = Instant.distantPast
+    /// How long it takes until a client notices that its servers are gone.
+    static let outageNoticed: Duration = .milliseconds(300)
     /// Those that answer nobody, the others being well.
     var stoppedStores: Set<Int> = []
     /// Migrations that were begun.
@@ -92,6 +96,8 @@ package final class SimulatedCluster {
     var asked: [RequestID: (holder: String, instance: Int, effect: EffectID, from: String, at: Instant)] = [:]
     /// When the store's data was last another from one moment to the next.
     var exchangedAt = Instant.distantPast
+    /// What was sent before went to the servers that were there until then.
+    var requestsCountFrom = Instant.distantPast
     /// The list of members that the store had before.
     var lastListed: [String: String]?
     /// Nothing goes wrong any more.

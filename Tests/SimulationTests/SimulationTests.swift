@@ -53,6 +53,7 @@ struct SimulationTests {
         (956214, "the same, with the store away meanwhile"),
         (913824, "a former primary registered an emptied cluster, though it heard of the leader's failsafe"),
         (490276, "a list of the failsafe, written again before a member looked, was an older one to it for ever"),
+        (367337, "in the simulator: a store was set back under servers that ran, and nobody's connection ended"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 
