@@ -363,6 +363,8 @@ extension HAMachine {
     /// A promotion that was signalled and did not happen leaves no timeline behind.
     private mutating func noteMarker(_ control: ControlData) {
         guard let marker = world.marker, control.timeline < marker.timeline else { return }
+        // One that is being written takes its place, and must not be cleared in its stead.
+        if case .preparing(_, _, marker: .some, _) = world.promotion { return }
         switch control.state {
         case .shutDownInRecovery, .inArchiveRecovery: clearMarker()
         case .startingUp, .shutDown, .shuttingDown, .inCrashRecovery, .inProduction, .unrecognized: break

@@ -180,10 +180,13 @@ package struct SimulationRun {
         cluster.takeBackPause()
         let leading = cluster.primary
         let position = leading.map { cluster[$0].postgres.lsn }
+        let entry = cluster.store.leader?.version
         // What was late before the heal still is.
         cluster.run(for: scenario.loopWait * 2 + .seconds(2) + scenario.noise.lateUpTo)
-        // What was on its way at the heal may still have cost it the lead.
-        if let position, cluster.primary == leading { cluster.judgeRecords(position) }
+        // What was on its way at the heal may still have cost it the lead, or the entry (and Consul's lock delay is to be over).
+        if let position, cluster.primary == leading, let entry, cluster.store.leader?.version == entry {
+            cluster.judgeRecords(position)
+        }
         cluster.judgeHistory()
         cluster.judgeFences(living)
         guard cluster.violations.isEmpty, wait("when quiet", living), living.count > 2 || broken == nil else { return }

@@ -34,6 +34,27 @@ struct FailoverStories {
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 
+    @Test func `PostgreSQL ends while its promotion is prepared: it is prepared anew, with the marker on disk`() throws
+    {
+        let (cluster, old, others) = try calmCluster(ttl: .seconds(3))
+        cluster.killHost(cluster[old])
+        // The disk is faster than the store: the marker is there first.
+        cluster.storeDelay = .milliseconds(60)
+        func prepared() -> SimulatedMember? {
+            others.lazy.map { cluster[$0] }.first { node in
+                guard case .preparing = node.machine?.world.promotion else { return false }
+                return node.machine?.world.marker != nil
+            }
+        }
+        try #require(cluster.run(until: { _ in prepared() != nil }, within: .seconds(10)) != nil, "\(cluster.story())")
+        let heir = try #require(prepared())
+        cluster.crashPostgres(heir)
+        try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(20)) != nil, "\(cluster.story())")
+        #expect(cluster.primary == heir.name)
+        #expect(cluster.decisions(heir.name, "promote.prepare").count == 2, "\(cluster.story())")
+        #expect(cluster.violations.isEmpty, "\(cluster.story())")
+    }
+
     @Test func `when rewinding is not possible the data is cloned anew`() throws {
         let (cluster, old, _) = try calmCluster(ttl: .seconds(3))
         cluster[old].postgres.rewindEnd = .needsClone("neither checksums nor wal_log_hints")

@@ -54,6 +54,8 @@ struct SimulationTests {
         (913824, "a former primary registered an emptied cluster, though it heard of the leader's failsafe"),
         (490276, "a list of the failsafe, written again before a member looked, was an older one to it for ever"),
         (367337, "in the simulator: a store was set back under servers that ran, and nobody's connection ended"),
+        (70912, "PostgreSQL ended while its promotion was prepared, and was promoted without the marker"),
+        (167711, "in the simulator: a leader whose lock delay was not over was to write its position"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 

@@ -152,7 +152,11 @@ enum LeaderRules {
         case .hook(let fence):
             if fence == term.fence, world.job == nil { return prepare(world, term, timeline, left, needed, facts) }
             return .wait("promote.hook", "running pre_promote", facts)
-        case .preparing(let fence, _, nil, nil) where fence == term.fence:
+        case .preparing(let fence, let next, nil, nil) where fence == term.fence:
+            // PostgreSQL ended meanwhile, and what was prepared with it.
+            guard world.marker == PromotionMarker(timeline: next, fence: fence) else {
+                return prepare(world, term, timeline, left, needed, facts)
+            }
             guard world.armedTerm == fence else {
                 if world.now - world.promotionSince > max(term.deadlines.granted, .seconds(5)) {
                     return Verdict(
