@@ -125,6 +125,8 @@ public struct FailsafeState: Hashable, Sendable {
     public var deadlines: LeaseDeadlines?
     /// The last round that somebody may have granted, to be taken back afterwards.
     public var lastRound: UInt64 = 0
+    /// Who told how long its grant lasts: members of ours, which know of withdrawals.
+    public var grantors: Set<String> = []
     /// The term lives by grants.
     public var isActive = false
     /// Who did not grant last, and why; for the record once.

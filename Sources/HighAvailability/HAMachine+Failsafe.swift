@@ -78,6 +78,7 @@ extension HAMachine {
         switch answer {
         case .granted(let lasts, _):
             round.waiting.remove(name)
+            if lasts != nil { world.failsafe.grantors.insert(name) }
             round.lasts = min(round.lasts, lasts ?? world.settings.ttl)
             world.failsafe.missing[name] = nil
             world.failsafe.round = round
@@ -142,7 +143,7 @@ extension HAMachine {
     /// The store proved the lease: what was granted is given back, and the term goes on as ever.
     mutating func endFailsafe(_ why: String) {
         // Other agents than ours know no withdrawal: they would take it for another request.
-        let ours = Set(world.otherMembers.filter(\.isMatriarch).map(\.name))
+        let ours = world.failsafe.grantors.union(world.otherMembers.filter(\.isMatriarch).map(\.name))
         let asked = (world.failsafePeers ?? []).filter { ours.contains($0.name) }
         let round = world.failsafe.lastRound
         let wasActive = world.failsafe.isActive
