@@ -56,6 +56,7 @@ struct SimulationTests {
         (367337, "in the simulator: a store was set back under servers that ran, and nobody's connection ended"),
         (70912, "PostgreSQL ended while its promotion was prepared, and was promoted without the marker"),
         (167711, "in the simulator: a leader whose lock delay was not over was to write its position"),
+        (920881, "in the simulator: a primary was to have its history in the store at the moment of its promotion"),
         (312428, "in the simulator: a request to servers that had ended arrived at those that came after them"),
     ]
 
