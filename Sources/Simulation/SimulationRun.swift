@@ -187,10 +187,15 @@ package struct SimulationRun {
         if let position, cluster.primary == leading, let entry, cluster.store.leader?.version == entry {
             cluster.judgeRecords(position)
         }
-        // One that was promoted just now has yet to write it.
         if cluster.primary == leading { cluster.judgeHistory() }
         cluster.judgeFences(living)
-        guard cluster.violations.isEmpty, wait("when quiet", living), living.count > 2 || broken == nil else { return }
+        guard cluster.violations.isEmpty, wait("when quiet", living) else { return }
+        if let promoted = cluster.primary, promoted != leading {
+            // Promoted in the meantime, it may have yet to write it.
+            cluster.run(for: .seconds(2))
+            if cluster.primary == promoted { cluster.judgeHistory() }
+        }
+        guard cluster.violations.isEmpty, living.count > 2 || broken == nil else { return }
         // Once in four: it takes as long as all the rest.
         if scenario.seed % 4 == 0 { loseThePrimary(cluster, living) }
     }
