@@ -324,7 +324,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         .state = -1,
         .agent = {.descriptor = -1, .page_descriptor = -1, .event = -1},
         .strangers = {{.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}},
-        .postmaster = {.pidfd = -1, .directory = -1},
+        .postmaster = {.pidfd = -1, .directory = -1, .control_file = -1},
         .pid = getpid(),
         .degraded = MG_DEGRADED_TIMER,
     };
@@ -399,6 +399,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (guard.strangers[i].descriptor >= 0) close(guard.strangers[i].descriptor);
     if (guard.postmaster.pidfd >= 0) close(guard.postmaster.pidfd);
     if (guard.postmaster.directory >= 0) close(guard.postmaster.directory);
+    control_forget();
     int left = descriptor_count();
     CHECK(left <= descriptors, "%d descriptors are left open", left - descriptors);
     return 0;
