@@ -178,7 +178,7 @@ struct ReturnedStoreStories {
         #expect(cluster.store.initialize?.value == cluster[leader].postgres.identifier)
         #expect(cluster.store.configuration?.value["failsafe_mode"]?.bool == true)
         #expect(cluster.store.failsafe?.value.count == 3)
-        #expect(cluster.store.history != nil)
+        #expect(cluster.storeCopy.history != nil)
         let after = try #require(cluster.store.terms.last?.fence)
         #expect(after > fence && after.era == fence.era + 1)
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
@@ -267,7 +267,7 @@ struct ReturnedStoreStories {
         cluster.emptyStore()
         try #require(cluster.run(until: { $0.primary != nil }, within: .seconds(60)) != nil, "\(cluster.story())")
         #expect(cluster.now - emptied > .seconds(3))
-        #expect(cluster.store.initialize != nil)
+        #expect(cluster.storeCopy.initialize != nil)
         #expect(cluster.violations.isEmpty, "\(cluster.story())")
     }
 

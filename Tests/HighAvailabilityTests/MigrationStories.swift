@@ -142,7 +142,7 @@ struct MigrationStories {
         let request = cluster.ask(leader, .migrate("x"))
         cluster.run(until: { $0.answer(request) != nil }, within: .seconds(5))
         #expect(cluster.answer(request)?.text == refusal)
-        #expect(cluster.store.migration == nil)
+        #expect(cluster.storeCopy.migration == nil)
         cluster.store.setConfiguration("failsafe_mode", false)
         cluster.signalAll()
         cluster.run(for: .seconds(2))

@@ -149,7 +149,7 @@ struct PauseStories {
         #expect(cluster.primary == others[0], "\(cluster.story())")
         #expect(cluster.leader == others[0])
         #expect(cluster[old].postgres.run?.isReady == true, "\(cluster.story())")
-        #expect(cluster.store.failover?.value == nil)
+        #expect(cluster.storeCopy.failover?.value == nil)
         pause(cluster, false)
         #expect(cluster.run(until: { $0.isHealthy(3) }, within: .seconds(30)) != nil, "\(cluster.story())")
         #expect(cluster.violations.isEmpty, "\(cluster.story())")

@@ -148,8 +148,8 @@ struct RaceStories {
         cluster.run(for: .seconds(5))
         for name in others { #expect(cluster[name].exit == nil) }
         #expect(cluster.store.initialize?.value == identifier)
-        #expect(cluster.store.configuration != nil)
-        #expect(cluster.store.history != nil)
+        #expect(cluster.storeCopy.configuration != nil)
+        #expect(cluster.storeCopy.history != nil)
     }
 }
 
@@ -245,7 +245,7 @@ struct IdentityStories {
         cluster.start(cluster["pg1"])
         cluster.run(for: .seconds(5))
         #expect(cluster["pg1"].exit?.code == 1)
-        #expect(cluster.store.initialize == nil)
+        #expect(cluster.storeCopy.initialize == nil)
         cluster.start(cluster["pg2"])
         #expect(cluster.run(until: { $0.primary == "pg2" }, within: .seconds(10)) != nil, "\(cluster.story())")
     }

@@ -18,7 +18,7 @@ struct SwitchoverStories {
         #expect(release["confirmed"]?.string == others[1])
         #expect(cluster.said(old, "rejoin.clean"))
         #expect(!cluster.said(old, "rejoin.rewind"))
-        #expect(cluster.store.failover?.value == nil)
+        #expect(cluster.storeCopy.failover?.value == nil)
         #expect(
             cluster.store.status?.value.optime == cluster[old].postgres.control?.checkpoint
                 || cluster.store.status != nil)
@@ -78,7 +78,7 @@ struct SwitchoverStories {
         #expect(decision["refused"]?.object?[others[0]]?.string?.contains("1000000 bytes behind") == true)
         cluster.run(for: .seconds(1))
         #expect(cluster.primary == leader)
-        #expect(cluster.store.failover?.value == nil)
+        #expect(cluster.storeCopy.failover?.value == nil)
     }
 
     @Test func `the candidate dies while the leader stops: after a while anybody with everything leads`() throws {
@@ -134,7 +134,7 @@ struct SwitchoverStories {
         cluster.signalAll()
         cluster.run(for: .seconds(5))
         #expect(cluster.said(others[0], "switchover.stale"))
-        #expect(cluster.store.failover?.value == nil)
+        #expect(cluster.storeCopy.failover?.value == nil)
         #expect(cluster.primary == others[0])
     }
 
@@ -212,7 +212,7 @@ struct SwitchoverStories {
         try #require(cluster.run(until: { $0.said("pg1", "bootstrap.begin") }, within: .seconds(5)) != nil)
         cluster.deliver(cluster["pg1"], .stopAsked)
         #expect(cluster.run(until: { $0["pg1"].exit != nil }, within: .seconds(10)) != nil, "\(cluster.story())")
-        #expect(cluster.store.initialize == nil)
+        #expect(cluster.storeCopy.initialize == nil)
     }
 
     @Test func `a failover without a leader lets the candidate lead although it lags`() throws {
