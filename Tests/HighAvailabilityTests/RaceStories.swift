@@ -67,7 +67,7 @@ struct RaceStories {
         member.timeline = Timeline(1)
         cluster.store.putAlien(member, session: session)
         cluster.store.leadAlien("patroni", session: session)
-        cluster.aliens["patroni"] = {
+        cluster.aliens["patroni"] = { [unowned cluster] in
             guard isAlive else { return nil }
             var status = PeerStatus(name: "patroni", askedAt: cluster.now, state: .running)
             status.role = .primary
