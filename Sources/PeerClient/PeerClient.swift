@@ -39,6 +39,11 @@ public final class PeerClient: Sendable {
         self.http = HTTPClient(eventLoopGroupProvider: .shared(Self.loops), configuration: configuration)
     }
 
+    /// Whoever left without a shutdown leaves no connection behind. (The library would end the process, in debug builds.)
+    deinit {
+        http.shutdown { _ in }
+    }
+
     /// A member's status. The status code does not matter: a member that is no primary says so with a 503.
     public func status(
         of name: String, apiURL: String, within: Duration

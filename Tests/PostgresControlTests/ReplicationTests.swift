@@ -51,12 +51,10 @@ struct ReplicationTests {
             let written = try #require(try await a.monitor.sample(within: .seconds(2)).get().writeLSN)
             try await b.sampled { ($0.replayLSN ?? .zero) >= written }
 
-            // A receiver that is kicked is soon back.
-            let kicked = SystemClock.now()
+            // A receiver that is kicked is back by itself: mostly at once; after 15 s when the postmaster sleeps upon the
+            // start-up process's request for a new one, which is repeated only then (WALRCV_STARTUP_TIMEOUT).
             #expect(try await b.operations.kickReceiver(within: .seconds(5)))
             try await b.sampled { $0.replicationState == .streaming }
-            let back = SystemClock.now() - kicked
-            #expect(back < .seconds(3))
 
             // Detached by a reload, as before a vote.
             let process = try #require(b.postmaster.running())
