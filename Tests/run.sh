@@ -236,7 +236,10 @@ ended_early() {
             else { sub(/ (with [0-9]+ test cases )?(passed|failed) after .*| skipped.*/, "", line); delete open[line] }
         }
         END { for (name in open) print "  had begun: " name }' "$log" | head -n 20
-    grep -a -v -E '^ +\.\.\. |^[^[:alnum:][:space:]]+ +(Test|Suite) ' "$log" | tail -n 40 | sed 's/^/  /'
+    # What Swift says of a crash, and the frames of the thread that crashed; what other programs say is at the end.
+    grep -a -E 'Fatal error|^\*\*\* Program' "$log" | head -n 10 | sed 's/^/  /'
+    grep -a -E -A 30 '^Thread .* crashed:' "$log" | head -n 32 | sed 's/^/  /'
+    grep -a -v -E '^ +\.\.\. |^[^[:alnum:][:space:]]+ +(Test|Suite) ' "$log" | tail -n 5 | sed 's/^/  /'
 }
 
 # What the tests in the log came to: account STATUS SUITES.
