@@ -64,23 +64,17 @@ struct ReplicationTests {
             let second = try await files.write(.standby(StandbySettings(upstream: nil)))
             #expect(second.changed.isEmpty)
             try await b.postmaster.reload(process)
-            let reloaded = SystemClock.now()
             let received = try await b.operations.waitUntilDetached(within: .seconds(10))
             #expect((received ?? .zero) >= written)
-            let detaching = SystemClock.now() - reloaded
-            #expect(detaching < .seconds(3))
             let detached = try await b.sampled { $0.receiver == nil }
             #expect(detached.timeline == Timeline(1))
             let receiver = try await b.operations.receiverState(within: .seconds(2))
             #expect(!receiver.isRunning)
 
-            let signalled = SystemClock.now()
             try b.promote()
             let control = try await b.postmaster.waitForControlState(
                 [.inProduction], process: process, within: .seconds(20))
             #expect(control != nil)
-            let taken = SystemClock.now() - signalled
-            #expect(taken < .seconds(5))
             let promoted = try await b.sampled { !$0.isInRecovery }
             #expect(promoted.timeline == Timeline(2))
             _ = try await b.sql("INSERT INTO public.t VALUES (0)")

@@ -285,7 +285,7 @@ import Testing
         }
         #expect(end != nil)
         // The peers hear at once; the agent waits for its callers a little, not for ever.
-        #expect(ContinuousClock.now - begin < .seconds(1))
+        #expect(ContinuousClock.now - begin < .seconds(3))
         try await run.value
         #expect(ContinuousClock.now - begin < .seconds(6))
         _ = await slow.value

@@ -76,7 +76,7 @@
                     store, within: .milliseconds(300), .create("config", [], .permanent))
             else { throw CaseFailure("a frozen server answered") }
             #expect(error.code == .timedOut)
-            #expect(SystemClock.now() - sent < .milliseconds(600))
+            #expect(SystemClock.now() - sent < .seconds(2))
             // The library gives the connection up after two thirds of the lifetime.
             #expect(
                 await log.first(after: 0, within: .seconds(4)) { if case .disconnected = $0 { true } else { false } }
@@ -96,7 +96,7 @@
             guard case .notSent = await session.releaseLeader(within: .seconds(5)) else {
                 throw CaseFailure("released while unconnected")
             }
-            #expect(SystemClock.now() - asked < .milliseconds(200))
+            #expect(SystemClock.now() - asked < .seconds(2))
             #expect(await !log.has(.sessionLost))
             // Nobody reports the expiry before a server speaks again.
             try await Task.sleep(for: session.granted)
