@@ -37,8 +37,9 @@ source "$ROOT/Tests/setup.sh"
 STORES=(StoreTests PluginTests PostgresControlTests LeaseGuardTests AgentRuntimeTests)
 SYSTEM=(SystemTests)
 # Every other target with tests needs no server. Those that only compute keep every thread of Swift's for a minute, and
-# have a process of their own: the rest have clocks and connections, and would be late through no fault of theirs.
-COMPUTING=(CorpusTests ClusterModelTests HighAvailabilityTests SimulationTests)
+# have a process of their own: the rest have clocks and connections, and would be late through no fault of theirs. For
+# the same reason those run one at a time.
+COMPUTING=(CorpusTests AgentConfigurationTests ClusterModelTests HighAvailabilityTests SimulationTests)
 PURE=()
 for target in "$ROOT"/Tests/*Tests; do
     target=${target##*/}
@@ -310,7 +311,7 @@ run_stores() {
 case $selection in
 pure | all)
     run_suites 'pure, computing' -- "${COMPUTING[@]}"
-    run_suites 'pure, with clocks' -- "${PURE[@]}"
+    run_suites 'pure, with clocks' --no-parallel -- "${PURE[@]}"
     ;;
 esac
 case $selection in

@@ -61,20 +61,21 @@ extension SimulatedCluster {
         if node.job != nil { complain("\(node.name): \(job.name) while a job runs") }
         node.job = (id, job, node.instance)
         let instance = node.instance
-        func later(_ delay: Duration, _ action: @escaping () -> Void) {
-            after(delay) { [unowned node] in
+        // What is still to come belongs to the cluster: it must not hold it.
+        let later: Later = { [unowned self, unowned node] delay, action in
+            self.after(delay) { [unowned node] in
                 guard node.instance == instance, node.job?.id == id, !node.isHostDown else { return }
                 action()
             }
         }
         if case .notSent? = fault {
-            later(.milliseconds(20)) { self.end(node, id, .failed("made to fail")) }
+            later(.milliseconds(20)) { [unowned self] in self.end(node, id, .failed("made to fail")) }
             return
         }
         judgeDestruction(node, job)
         switch job {
         case .bootstrap:
-            later(.milliseconds(300)) {
+            later(.milliseconds(300)) { [unowned self] in
                 node.postgres = self.fresh(node.postgres)
                 node.postgres.identifier = "70000000000000\(self.random.next() % 100_000)"
                 self.end(node, id, node.postgres.control.map(JobEnd.made) ?? .failed("no data"))
@@ -83,7 +84,7 @@ extension SimulatedCluster {
         case .rewind(let target): runCopy(node, id, target, .milliseconds(300), isRewind: true, later)
         case .start(let role): runStart(node, id, role, later)
         case .stop(let mode):
-            later(.zero) {
+            later(.zero) { [unowned self] in
                 if mode == .fast {
                     self.cleanStop(node) { later(.milliseconds(8)) { self.end(node, id, .done) } }
                 } else {
@@ -92,16 +93,16 @@ extension SimulatedCluster {
                 }
             }
         case .prePromote:
-            later(.milliseconds(50)) { self.end(node, id, .done) }
+            later(.milliseconds(50)) { [unowned self] in self.end(node, id, .done) }
         case .promote(let fence, _, let timeline): runPromote(node, id, fence, timeline, later)
         case .follow(let upstream):
-            later(.milliseconds(5)) {
+            later(.milliseconds(5)) { [unowned self] in
                 if node.isServerFrozen { return self.end(node, id, .failed("PostgreSQL does not answer")) }
                 node.postgres.run?.upstream = upstream?.name
                 self.end(node, id, .done)
             }
         case .restart(let role):
-            later(.zero) {
+            later(.zero) { [unowned self] in
                 self.cleanStop(node) { later(.milliseconds(10)) { self.runStart(node, id, role, later) } }
             }
         }
@@ -128,15 +129,11 @@ extension SimulatedCluster {
         _ node: SimulatedMember, _ id: EffectID, _ target: UpstreamTarget, _ takes: Duration, isRewind: Bool,
         _ later: @escaping Later
     ) {
-        func source() -> SimulatedMember? {
-            guard let source = member(target.name), source.postgres.run?.isReady == true, !source.isServerFrozen,
-                reachable(node, source), !isRewind || source.postgres.isWritable
-            else { return nil }
-            return source
-        }
-        later(takes) {
+        later(takes) { [unowned self] in
             if isRewind, let planned = node.postgres.rewindEnd { return self.end(node, id, planned) }
-            guard let source = source() else { return self.end(node, id, .failed("\(target.name) does not answer")) }
+            guard let source = self.member(target.name), source.postgres.run?.isReady == true, !source.isServerFrozen,
+                self.reachable(node, source), !isRewind || source.postgres.isWritable
+            else { return self.end(node, id, .failed("\(target.name) does not answer")) }
             if node.postgres.run != nil {
                 self.complain("\(node.name): \(isRewind ? "rewind" : "clone") over a running server")
             }
@@ -146,7 +143,7 @@ extension SimulatedCluster {
     }
 
     private func runStart(_ node: SimulatedMember, _ id: EffectID, _ role: StartRole, _ later: @escaping Later) {
-        later(.milliseconds(10)) {
+        later(.milliseconds(10)) { [unowned self] in
             if node.postgres.run != nil { return self.end(node, id, .failed("a postmaster is running")) }
             guard node.guardian.isUp, !node.isGuardFrozen else {
                 return later(.seconds(1)) { self.end(node, id, .failed("the guard does not answer")) }
@@ -197,7 +194,7 @@ extension SimulatedCluster {
     private func runPromote(
         _ node: SimulatedMember, _ id: EffectID, _ fence: Fence, _ timeline: Timeline, _ later: @escaping Later
     ) {
-        later(.milliseconds(2)) {
+        later(.milliseconds(2)) { [unowned self] in
             let guardian = node.guardian
             guard let run = node.postgres.run else { return self.end(node, id, .failed("no postmaster is running")) }
             guard guardian.isUp, !node.isGuardFrozen else {
