@@ -18,7 +18,7 @@ private func failsafeCluster(
 struct FailsafeStories {
     @Test func `the leader keeps the list of members, once it has proven its lease`() throws {
         let (cluster, leader, others) = try failsafeCluster()
-        #expect(cluster.storeCopy.failsafe?.value[leader] == "http://\(leader):8008/patroni")
+        #expect(cluster.store.failsafe?.value[leader] == "http://\(leader):8008/patroni")
         cluster.killHost(cluster[others[0]])
         #expect(
             cluster.run(until: { $0.store.failsafe?.value.count == 2 }, within: .seconds(20)) != nil,
